@@ -1,0 +1,1 @@
+"""Analyses: a picture and the numbers behind it, one file each."""

@@ -1,0 +1,172 @@
+"""Reading and writing safetensors, Parquet and JSON: atomic, checked, without pickle.
+
+Every file is written under a temporary name in its own folder and then renamed, so that a reader
+sees either nothing or the whole. A safetensors file carries the SHA-256 of its tensors; Parquet
+pages carry checksums; a reader that finds damage raises `ArtifactError` with the file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdb.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+
+_DIGEST = "sha256"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file with sorted keys; NaN is refused."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    with _damage(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a data frame as Parquet with page checksums."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        columns = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(columns, temporary, write_page_checksum=True, compression="zstd")
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, checking its pages."""
+    import pyarrow.parquet as pq
+
+    with _damage(path):
+        wanted = None if columns is None else list(columns)
+        table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write tensors and JSON metadata as safetensors."""
+    from safetensors.torch import save_file
+
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {key: json.dumps(value, sort_keys=True) for key, value in (metadata or {}).items()}
+    header[_DIGEST] = _digest({name: tensor.numpy() for name, tensor in ready.items()})
+    with replacing(path) as temporary:
+        save_file(ready, temporary, header)
+
+
+def read_tensors(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read every tensor and the metadata of a safetensors file, checking the hash."""
+    import torch
+
+    arrays, metadata = read_arrays(path)
+    return {name: torch.from_numpy(a).to(device) for name, a in arrays.items()}, metadata
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a safetensors file as NumPy arrays, checking the hash; torch is not needed."""
+    from safetensors import safe_open
+
+    with _damage(path), safe_open(path, framework="numpy") as file:
+        # A copy: the file's memory map is read-only, and would outlive a replaced file.
+        arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
+        header = dict(file.metadata() or {})
+        if header.pop(_DIGEST, None) != _digest(arrays):
+            raise ArtifactError(f"{path}: its hash does not match its content; make it anew")
+        return arrays, {key: json.loads(value) for key, value in header.items()}
+
+
+def read_some_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read a few small tensors of a large file; only what is read is looked at."""
+    from safetensors import safe_open
+
+    with _damage(path), safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name).copy() for name in names}
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the metadata of a safetensors file without its tensors."""
+    from safetensors import safe_open
+
+    with _damage(path), safe_open(path, framework="numpy") as file:
+        header = dict(file.metadata() or {})
+    header.pop(_DIGEST, None)
+    return {key: json.loads(value) for key, value in header.items()}
+
+
+def require(
+    tensors: Mapping[str, torch.Tensor], path: Path, **expected: tuple[torch.dtype, int]
+) -> None:
+    """Check that each named tensor is there with its dtype and number of dimensions."""
+    for name, (dtype, dimensions) in expected.items():
+        if name not in tensors:
+            raise ArtifactError(f"{path}: no tensor {name!r}; make the file anew")
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tensor.dim() != dimensions:
+            raise ArtifactError(
+                f"{path}: {name!r} is {tensor.dtype} with {tensor.dim()} dimensions, "
+                f"not {dtype} with {dimensions}"
+            )
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Report whatever a reader trips over as one line about the file."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; run the stage that makes it")
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path}: damaged ({reason}); make it anew") from error

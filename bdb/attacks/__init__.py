@@ -1,0 +1,1 @@
+"""Attacks: one file each, and the poison that they make."""

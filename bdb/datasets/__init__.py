@@ -1,0 +1,1 @@
+"""Data sets: readers that give uint8 images, and what each declares about its training."""

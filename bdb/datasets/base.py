@@ -1,0 +1,108 @@
+"""A set of images, what is known of it, and the class that every data set derives from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bdb.datasets.augmentation import Augmentation
+from bdb.method import Frozen, Method
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with labels, and the index of each in the prepared split.
+
+    Attributes:
+        images: uint8, N x C x H x W.
+        labels: int64, N.
+        ids: int64, N, ascending.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+    @classmethod
+    def whole(cls, images: Tensor, labels: Tensor) -> ImageSet:
+        """A split as prepared: ids count from 0."""
+        return cls(images, labels, torch.arange(len(labels), device=labels.device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> ImageSet:
+        """The samples at these positions (int64) or under this mask (bool)."""
+        return ImageSet(self.images[index], self.labels[index], self.ids[index])
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same set on another device."""
+        return ImageSet(self.images.to(device), self.labels.to(device), self.ids.to(device))
+
+    def with_labels(self, labels: Tensor) -> ImageSet:
+        """The same images under other labels."""
+        return replace(self, labels=labels)
+
+
+class DataSpec(Frozen):
+    """What a model must know of its data, and how its training augments them."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a reader returns: two splits and the names of the classes."""
+
+    train: ImageSet
+    test: ImageSet
+    classes: tuple[str, ...]
+
+
+class Dataset(Method):
+    """A data set: `read` gives its splits; class variables say how it is trained on.
+
+    `class_counts` are the training images per class where they are known beforehand (`prepare`
+    refuses others); `mean` and `std` are per channel in [0, 1], and measured where not declared;
+    `recipes` overrides fields of the named training recipes.
+    """
+
+    kind: ClassVar[str] = "dataset"
+    class_counts: ClassVar[tuple[int, ...] | None] = None
+    test_count: ClassVar[int | None] = None
+    clean_fraction: ClassVar[float] = 0.05
+    mean: ClassVar[tuple[float, ...] | None] = None
+    std: ClassVar[tuple[float, ...] | None] = None
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    crop_padding: int = Field(4, ge=0, le=64, description="border in pixels of the random crop")
+    flip: bool = Field(False, description="whether training mirrors images")
+
+    def read(self, root: Path) -> RawData:
+        """Read the raw files below `root`.
+
+        Raises:
+            DataError: they are missing or damaged; the message says what to do.
+        """
+        raise NotImplementedError
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training augments this set."""
+        return Augmentation(crop_padding=self.crop_padding, flip=self.flip)

@@ -1,0 +1,1 @@
+"""Defenses and detectors: one file each."""

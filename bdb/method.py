@@ -1,0 +1,73 @@
+"""What attacks, defenses, analyses, data sets and architectures have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """A pydantic model that cannot change and refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Paper(Frozen):
+    """Where a method was published."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.authors}: {self.title}. {self.venue} {self.year}"
+
+
+class Method(Frozen):
+    """A registered class whose fields are its hyper-parameters.
+
+    What it can do and what it needs are class variables, which the catalogue reads; there is no
+    logic in construction beyond the ranges that the fields declare.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str] = ""
+    paper: ClassVar[Paper | None] = None
+
+    @classmethod
+    def make(cls, **fields: Any) -> Self:
+        """Build the method from fields as they stand in params.yaml."""
+        return cls(**fields)
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (cls.__doc__ or "").strip().split("\n")[0]
+
+    @classmethod
+    def capabilities(cls) -> dict[str, Any]:
+        """Every class variable that the kind declares, as plain JSON values."""
+        own = {"kind", "name", "paper", "model_config"}
+        names = {
+            name
+            for base in cls.__mro__
+            for name in getattr(base, "__class_vars__", ())
+            if not name.startswith("_") and name not in own
+        }
+        return {name: _plain(getattr(cls, name)) for name in sorted(names) if hasattr(cls, name)}
+
+
+def _plain(value: Any) -> Any:
+    """Turn a class variable into what JSON can hold."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""Image classifiers that take floats in [0, 1] and normalise inside."""

@@ -1,0 +1,89 @@
+"""Methods by kind and name: one decorator registers, the package's own files are found by walking.
+
+A method in another package is found through the entry-point groups `bdb.attacks`, `bdb.defenses`,
+`bdb.analyses`, `bdb.datasets` and `bdb.models`; an entry point names the module that registers it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from bdb.errors import RegistryError, unknown
+from bdb.method import Method
+
+PACKAGES = {
+    "attack": "bdb.attacks",
+    "defense": "bdb.defenses",
+    "analysis": "bdb.analyses",
+    "dataset": "bdb.datasets",
+    "model": "bdb.models",
+}
+
+_registered: dict[str, dict[str, type[Method]]] = {kind: {} for kind in PACKAGES}
+
+M = TypeVar("M", bound=type[Method])
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Register a class under its kind's `name`.
+
+    Raises:
+        RegistryError: another class has this name.
+    """
+
+    def decorate(cls: M) -> M:
+        table = _registered[cls.kind]
+        known = table.get(name)
+        if known is not None and _place(known) != _place(cls):
+            raise RegistryError(
+                f"{cls.kind} {name!r} is registered by {_place(known)} and {_place(cls)}; "
+                "give one of them another name"
+            )
+        cls.name = name
+        table[name] = cls
+        return cls
+
+    return decorate
+
+
+def get(kind: str, name: str) -> type[Method]:
+    """The class registered as `name`.
+
+    Raises:
+        RegistryError: there is none; the message gives the nearest name.
+    """
+    _load(kind)
+    try:
+        return _registered[kind][name]
+    except KeyError:
+        raise RegistryError(unknown(kind, name, _registered[kind])) from None
+
+
+def names(kind: str, pattern: str = "*") -> list[str]:
+    """The registered names that match a glob, sorted."""
+    _load(kind)
+    return sorted(name for name in _registered[kind] if fnmatchcase(name, pattern))
+
+
+def plugins(kind: str) -> list[EntryPoint]:
+    """The entry points through which other packages offer methods of this kind."""
+    return sorted(entry_points(group=PACKAGES[kind]), key=lambda point: (point.name, point.value))
+
+
+@cache
+def _load(kind: str) -> None:
+    package = importlib.import_module(PACKAGES[kind])
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    for point in plugins(kind):
+        importlib.import_module(point.module)
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

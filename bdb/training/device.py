@@ -1,0 +1,59 @@
+"""Which device a job computes on, and in which precision that device is fastest."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+
+from bdb.errors import ParamsError
+
+
+def pick() -> torch.device:
+    """The device named by BDB_DEVICE, else a GPU if there is one, else the CPU."""
+    wanted = os.environ.get("BDB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ParamsError(f"BDB_DEVICE={wanted!r} is not a device; cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ParamsError(f"BDB_DEVICE={wanted!r}, but torch sees no GPU; use cpu")
+    # Denormals appear late in training and slow a CPU many times over.
+    torch.set_flush_denormal(True)
+    return device
+
+
+def name(device: torch.device) -> str:
+    """What the device is called, for provenance."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 has units of its own here: tensor cores, AMX or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Private in torch, and missing from some builds; without them we only lose speed.
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision where it is faster."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
+
+
+def place(model: nn.Module, device: torch.device) -> None:
+    """Move a model to the device, in the memory layout that convolutions like best there."""
+    model.to(device)
+    model.to(memory_format=torch.channels_last)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The job's peak memory: of the GPU where one is used, else of the process (in MiB)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
