@@ -172,17 +172,13 @@ class Attack(Method):
             return np.isin(labels, self.source_classes)
         return np.ones(len(labels), dtype=bool)
 
-    def cover(
-        self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray
-    ) -> np.ndarray:
+    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
         """Positions of the samples stamped with their true label, disjoint from the poisoned."""
         free = np.setdiff1d(np.flatnonzero(labels != self.target), taken)
         count = round(self.cover_ratio * len(labels))
         return np.sort(rng.choice(free, min(count, len(free)), replace=False))
 
-    def relabel(
-        self, labels: np.ndarray, rng: np.random.Generator, num_classes: int
-    ) -> np.ndarray:
+    def relabel(self, labels: np.ndarray, rng: np.random.Generator, num_classes: int) -> np.ndarray:
         """One target per sample, from its true label.
 
         Raises:

@@ -196,7 +196,9 @@ def _plan(tensors: dict[str, Tensor], path: Path) -> Plan:
     return Plan(*(tensors[name] for name in names))
 
 
-def _stamper(attack: Attack, state: State, role: Role) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _stamper(
+    attack: Attack, state: State, role: Role
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     def stamp(images: Tensor, ids: Tensor, targets: Tensor) -> Tensor:
         return attack.stamp(images, state, role=role, ids=ids, targets=targets)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def clean_counts(class_counts: Sequence[int], fraction: float) -> list[int]:
-    """How many images of each class the clean set takes: `fraction` in all, by largest remainder."""
+    """How many images the clean set takes of each class: `fraction` in all, largest remainder."""
     shares = np.asarray(class_counts, dtype=float) * fraction
     counts = np.floor(shares).astype(int)
     missing = round(sum(class_counts) * fraction) - int(counts.sum())

@@ -193,5 +193,3 @@ class Defense(Method):
             UndeclaredNeedError: it read what `needs` does not name.
         """
         raise NotImplementedError
-
-

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bdb import artifacts, registry
 from bdb.datasets.base import DataSpec
 from bdb.errors import ArtifactError, RegistryError, unknown
 from bdb.method import Frozen, Method
+from bdb.training import device as devices
 from bdb.training import seeds
 
 
@@ -21,14 +23,14 @@ class WrapperSpec(Frozen):
     """A registered wrapper around a model, and its options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class ModelSpec(Frozen):
     """All that is needed to build a model again, before its weights are loaded."""
 
     architecture: str
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = Field(default_factory=dict)
     data: DataSpec
     wrappers: tuple[WrapperSpec, ...] = ()
 
@@ -70,7 +72,7 @@ class Classifier(nn.Module):
 
 
 class Wrapper(Classifier):
-    """A change of inference around a classifier: it is a classifier itself, and reloads like one."""
+    """A change of inference around a classifier, which is a classifier too and reloads like one."""
 
     def __init__(self, inner: Classifier) -> None:
         nn.Module.__init__(self)
@@ -171,4 +173,5 @@ def load(path: Path, device: torch.device | str = "cpu") -> Classifier:
     except (KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path}: not a model of this version ({reason})") from error
-    return model.to(memory_format=torch.channels_last).eval()
+    devices.place(model, torch.device(device))
+    return model.eval()

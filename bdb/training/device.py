@@ -47,7 +47,7 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 def place(model: nn.Module, device: torch.device) -> None:
     """Move a model to the device, in the memory layout that convolutions like best there."""
     model.to(device)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def peak_memory_mb(device: torch.device) -> float:

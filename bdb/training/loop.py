@@ -123,7 +123,7 @@ def fit(
                 with devices.autocast(device):
                     loss = step(model, batch)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 scheduler.step()
                 total += loss.detach()
@@ -194,9 +194,7 @@ def make_optimizer(
     )
 
 
-def _scheduler(
-    optimizer: torch.optim.Optimizer, recipe: Recipe, per_epoch: int
-) -> LRScheduler:
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, per_epoch: int) -> LRScheduler:
     steps = recipe.epochs * per_epoch
     if recipe.schedule == "onecycle":
         return OneCycleLR(

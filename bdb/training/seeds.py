@@ -32,7 +32,7 @@ def numpy_generator(seed: int, *names: object) -> np.random.Generator:
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Seed torch's global generator inside the block only: layers draw weights and dropout from it."""
+    """Seed torch's global generator, inside the block only: weights and dropout come from it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -56,7 +56,7 @@ def uniform_by_id(ids: Tensor, numel: int, seed: int) -> Tensor:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): 64 bits in, 64 mixed bits out."""
+    """SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): 64 bits in, 64 well-mixed bits out."""
     with np.errstate(over="ignore"):
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
