@@ -1,0 +1,89 @@
+"""Looking into a network, and cutting channels out of it, without knowing its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bdb.models.base import Classifier
+
+
+@contextmanager
+def recording(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Keep what the named sub-modules put out in the latest forward pass, gradients included."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:
+        outputs[name] = output
+
+    hooks = [
+        model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in layers
+    ]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """The batch norms over maps that have a scale and a bias, by name, in order of definition."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and module.affine
+    }
+
+
+@torch.no_grad()
+def conv_norm_pairs(model: Classifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each convolution whose very output a batch norm takes in, with that norm.
+
+    Found by tracing one forward pass, so that neither names nor the order of definition matter: in
+    a pre-activation network the norm at the start of a block, which takes in a sum, has no pair.
+    """
+    # The version tells an output from what an in-place operation has since made of it.
+    made: list[tuple[Tensor, int, nn.Conv2d]] = []
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+
+    def after_conv(conv: nn.Conv2d, _args: Any, output: Tensor) -> None:
+        made.append((output, output._version, conv))
+
+    def before_norm(norm: nn.BatchNorm2d, args: tuple[Tensor, ...]) -> None:
+        for output, version, conv in made:
+            if output is args[0] and output._version == version:
+                pairs[norm] = conv
+
+    hooks = [m.register_forward_hook(after_conv) for m in _convolutions(model)]
+    hooks += [m.register_forward_pre_hook(before_norm) for m in batch_norms(model).values()]
+    was_training = model.training
+    try:
+        model.eval()(torch.zeros(1, *model.spec.data.shape, device=next(model.parameters()).device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return [(conv, norm) for norm, conv in pairs.items()]
+
+
+@torch.no_grad()
+def prune(norm: nn.BatchNorm2d, channels: Tensor, *, keep_bias: bool = False) -> None:
+    """Silence channels of a batch norm.
+
+    Args:
+        norm: changed in place.
+        channels: bool, C: which to silence.
+        keep_bias: leave them at a constant rather than at zero.
+    """
+    norm.weight[channels] = 0
+    if not keep_bias:
+        norm.bias[channels] = 0
+
+
+def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
