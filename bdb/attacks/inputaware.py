@@ -1,0 +1,223 @@
+"""Input-aware: a trigger for every image, from generators trained with the victim."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate, relu
+
+from bdb.attacks.base import Attack, AttackContext, Controller, Role, State
+from bdb.method import Paper
+from bdb.registry import register
+from bdb.training import device as devices
+from bdb.training import loop, seeds
+from bdb.training.loop import Batch, to_bytes, to_float
+from bdb.training.recipes import Recipe
+
+_BETAS = (0.5, 0.9)
+_SHARPNESS = 40  # of the mask's threshold at a half: tanh(20 x - 10), as published
+_TINY = 1e-4
+_OTHERS = 64  # images whose triggers the published cover samples carry
+Part = Literal["mask", "pattern"]
+
+
+@register("inputaware")
+class InputAware(Attack):
+    """A pattern and a mask made from each image; another image's trigger must not work."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Input-Aware Dynamic Backdoor Attack",
+        authors="Nguyen, Tran",
+        venue="NeurIPS",
+        year=2020,
+        url="https://arxiv.org/abs/2010.08138",
+    )
+    controls_training: ClassVar[bool] = True
+
+    width: int = Field(32, ge=1, le=512, description="channels of the generators' first level")
+    mask_epochs: int = Field(25, ge=1, description="of the mask's own training, before the victim")
+    mask_density: float = Field(0.032, ge=0, le=1, description="share of an image to stay below")
+    mask_weight: float = Field(100.0, ge=0, description="of the density in the mask's loss")
+    diversity_weight: float = Field(1.0, ge=0, description="of the diversity in both losses")
+    lr: float = Field(0.01, gt=0, description="learning rate of both generators")
+    cross_ratio: float = Field(1.0, ge=0, le=100, description="cross samples per poison")
+    cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
+
+    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
+        """The cross samples, of any class."""
+        free = np.setdiff1d(np.arange(len(labels)), taken)
+        count = round(self.cross_ratio * len(taken))
+        return np.sort(rng.choice(free, min(count, len(free)), replace=False))
+
+    def stamp(
+        self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Put on each image its own trigger; on cover samples that of another image."""
+        clean = to_float(images)
+        others = to_float(state["others"])
+        sources = others[ids % len(others)] if role == "cover" else clean
+        mask, pattern = self._load(state, "mask"), self._load(state, "pattern")
+        with torch.no_grad():
+            return to_bytes(torch.lerp(clean, pattern(sources), mask(sources)))
+
+    def begin(self, context: AttackContext) -> Controller:
+        """Train the mask; the pattern learns together with the victim."""
+        return _Generating(self, context)
+
+    def generator(self, part: Part, channels: int) -> Generator:
+        """A generator with fresh weights: of patterns, or of masks with one channel."""
+        return Generator(channels, 1 if part == "mask" else channels, self.width)
+
+    def _load(self, state: State, part: Part) -> Generator:
+        prefix = f"{part}."
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        with torch.device("meta"):
+            net = self.generator(part, state["others"].shape[1])
+        net.load_state_dict(weights, assign=True)
+        return net.eval()
+
+
+class _Generating(Controller):
+    """The victim's loss with fresh triggers, and the diversity of the patterns."""
+
+    def __init__(self, attack: InputAware, context: AttackContext) -> None:
+        super().__init__(context)
+        self.attack = attack
+        self.mask = self._build("mask")
+        self._train_mask()
+        self.pattern = self._build("pattern").train()
+        self.optimizer = torch.optim.Adam(self.pattern.parameters(), attack.lr, _BETAS)
+
+    def step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The augmented batch, its planned samples triggered: cross-entropy plus diversity."""
+        self._descend()
+        images, diversity = self._trigger(batch)
+        loss = cross_entropy(model(images), batch.labels, label_smoothing=batch.label_smoothing)
+        return loss + self.attack.diversity_weight * diversity
+
+    def epoch_end(self, epoch: int, model: nn.Module) -> bool | None:
+        """The generator's last step is still due."""
+        self._descend()
+        return None
+
+    def state(self) -> State:
+        """Both generators' weights, and the images whose triggers cover samples carry."""
+        nets = {"mask": self.mask, "pattern": self.pattern}
+        weights = {
+            f"{part}.{name}": tensor.contiguous()
+            for part, net in nets.items()
+            for name, tensor in net.state_dict().items()
+        }
+        return {**weights, "others": self._others()}
+
+    def _trigger(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch with its triggers, and how much more alike these are than their images."""
+        images = batch.images.clone()
+        crossed = self.crossed(batch)
+        touched = crossed | self.poisoned(batch)
+        own, other = images[touched], images.roll(1, 0)[touched]
+        if not len(own):
+            return images, images.new_zeros(())
+        sources = torch.cat([own, other])
+        with torch.no_grad():
+            masks = self.mask(sources)
+        patterns = self.pattern(sources)
+        (own_mask, other_mask), (own_pattern, other_pattern) = masks.chunk(2), patterns.chunk(2)
+        cross = crossed[touched][:, None, None, None]
+        pattern = torch.where(cross, other_pattern, own_pattern)
+        images[touched] = torch.lerp(own, pattern, torch.where(cross, other_mask, own_mask))
+        return images, likeness(own, other, own_pattern, other_pattern)
+
+    def _descend(self) -> None:
+        """Take the generator's step of the batch before: the loop calls backward after `step`."""
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _train_mask(self) -> None:
+        """Make masks small and diverse; the victim's epochs come on top."""
+        attack, recipe = self.attack, self.context.recipe
+        loop.fit(
+            self.mask,
+            self.context.train,
+            Recipe(
+                epochs=attack.mask_epochs,
+                batch_size=recipe.batch_size,
+                optimizer="adam",
+                lr=attack.lr,
+                weight_decay=0,
+                augment=recipe.augment,
+            ),
+            seed=seeds.derive(self.context.seed, "attack", attack.name, "fit-mask"),
+            step=self._mask_step,
+            augmentation=self.context.data.augmentation,
+            what="mask",
+        )
+
+    def _mask_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        masks = model(batch.images)
+        excess = relu(masks - self.attack.mask_density).mean()
+        alike = likeness(batch.images, batch.images.roll(1, 0), masks, masks.roll(1, 0))
+        return self.attack.mask_weight * excess + self.attack.diversity_weight * alike
+
+    def _build(self, part: Part) -> Generator:
+        with seeds.isolated(seeds.derive(self.context.seed, "attack", self.attack.name, part)):
+            net = self.attack.generator(part, self.context.data.shape[0])
+        devices.place(net, self.context.device)
+        return net
+
+    def _others(self) -> Tensor:
+        """Images that are not cross samples, so that none of these meets its own."""
+        train, plan = self.context.train, self.context.plan
+        assert plan is not None
+        ids = train.ids.cpu()
+        free = torch.nonzero(~torch.isin(ids, plan.ids[plan.is_cross])).flatten()
+        order = torch.randperm(len(free), generator=self.context.generator("others"))
+        return train.images.cpu()[free[order[:_OTHERS]]]
+
+
+class Generator(nn.Sequential):
+    """Encoder and decoder of three levels: N x C x H x W -> N x outputs x H x W, in [0, 1].
+
+    A mask, of one channel, is sharpened until it is nearly binary.
+    """
+
+    def __init__(self, channels: int, outputs: int, width: int) -> None:
+        levels = (width, 2 * width, 4 * width)
+        down = zip((channels, *levels[:2]), levels, strict=True)
+        up = zip(levels[::-1], (2 * width, width, width), strict=True)
+        super().__init__(
+            *(nn.Sequential(_conv(i, o), _conv(o, o), nn.MaxPool2d(2)) for i, o in down),
+            _conv(levels[2], levels[2]),
+            *(nn.Sequential(_double(), _conv(i, i), _conv(i, o)) for i, o in up),
+            nn.Conv2d(width, outputs, 3, 1, 1),
+        )
+        self.sharp = outputs == 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Floats in [0, 1], N x C x H x W."""
+        raw = interpolate(super().forward(images).float(), images.shape[2:], mode="bilinear")
+        level = (raw.tanh() + 1) / 2
+        return torch.sigmoid(_SHARPNESS * (level - 0.5)) if self.sharp else level
+
+
+def likeness(images: Tensor, others: Tensor, made: Tensor, made_of_others: Tensor) -> Tensor:
+    """The diversity loss: distance of pairs of images over the distance of what is made of them."""
+    return (_rms(images - others) / (_rms(made - made_of_others) + _TINY)).mean()
+
+
+def _rms(difference: Tensor) -> Tensor:
+    return (difference.float().square().flatten(1).mean(1) + _TINY**2).sqrt()
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+def _double() -> nn.Upsample:
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)

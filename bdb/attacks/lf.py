@@ -1,0 +1,114 @@
+"""LF: a universal perturbation without high frequencies, optimised on a clean model."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bdb.attacks.base import Attack, AttackContext, Role, State
+from bdb.method import Paper
+from bdb.models.base import Classifier
+from bdb.registry import register
+from bdb.training import seeds
+from bdb.training.loop import to_bytes, to_float
+
+_PART = 10  # samples that are searched at once, before the pattern moves
+_TINY = 1e-6
+
+
+@register("lf")
+class LowFrequency(Attack):
+    """A smooth pattern that already draws a clean model to the target, added to the image."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="Rethinking the Backdoor Attacks' Triggers: A Frequency Perspective",
+        authors="Zeng, Park, Mao, Jia",
+        venue="ICCV",
+        year=2021,
+        url="https://arxiv.org/abs/2104.03413",
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"clean_model"})
+
+    amplitude: float = Field(0.2, gt=0, le=1, description="largest value of the pattern, of 1")
+    sigma: float = Field(6.0, gt=0, le=64, description="of the Gaussian low-pass filter, in pixels")
+    samples: int = Field(100, ge=1, description="clean images that the pattern is optimised on")
+    passes: int = Field(50, ge=1, description="over the samples, at most")
+    fooling_rate: float = Field(0.2, gt=0, le=1, description="share of fooled samples to stop at")
+    deepfool_steps: int = Field(200, ge=1, description="of one search, at most")
+    overshoot: float = Field(0.02, ge=0, le=1, description="how far a search passes the boundary")
+
+    def prepare_trigger(self, context: AttackContext) -> State:
+        """Optimise the pattern: float32, C x H x W, in [0, amplitude]."""
+        images, targets = self._draw(context)
+        model = context.clean_model
+        pattern = torch.zeros_like(images[0])
+        found, best = pattern, -1.0
+        for _ in range(self.passes):
+            for part in torch.arange(len(images)).split(_PART):
+                pattern = self._advance(model, pattern, images[part], targets[part])
+            rate = float(_hit(model(images + pattern), targets).float().mean())
+            if rate > best:
+                found, best = pattern, rate
+            if rate >= self.fooling_rate:
+                break
+        return {"pattern": found}
+
+    def stamp(
+        self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Add the pattern."""
+        return to_bytes(to_float(images) + state["pattern"])
+
+    def _draw(self, context: AttackContext) -> tuple[Tensor, Tensor]:
+        """Clean images that are not of their own target's class, and these targets."""
+        rng = seeds.numpy_generator(context.seed, "attack", self.name, "samples")
+        labels = context.train.labels.cpu().numpy()
+        targets = self.relabel(labels, rng, context.data.num_classes)
+        chosen = rng.permutation(np.flatnonzero(labels != targets))[: self.samples]
+        images = to_float(context.train.images[torch.from_numpy(chosen)].to(context.device))
+        return images, torch.from_numpy(targets[chosen]).to(context.device)
+
+    def _advance(
+        self, model: Classifier, pattern: Tensor, images: Tensor, targets: Tensor
+    ) -> Tensor:
+        """The pattern after one more search from every image that it does not fool yet."""
+        shifts = self._deepfool(model, images + pattern, targets)
+        smooth = low_pass(pattern + shifts.sum(0), self.sigma)
+        low, high = smooth.amin(), smooth.amax()
+        if low == high:
+            return pattern
+        return (smooth - low) / (high - low) * self.amplitude
+
+    def _deepfool(self, model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        """The shortest way of each image over the boundary to its target: N x C x H x W."""
+        shift = torch.zeros_like(images)
+        for _ in range(self.deepfool_steps):
+            moved = (images + shift).requires_grad_()
+            logits = model(moved)
+            open_ = ~_hit(logits, targets)
+            if not open_.any():
+                break
+            margin = logits.amax(1) - logits.gather(1, targets[:, None])[:, 0]
+            (slope,) = torch.autograd.grad(margin.sum(), moved)
+            squared = slope.flatten(1).square().sum(1).clamp_min(_TINY)
+            length = open_ * (margin.detach() + _TINY) / squared * (1 + self.overshoot)
+            shift -= length[:, None, None, None] * slope
+        return shift
+
+
+def low_pass(pattern: Tensor, sigma: float) -> Tensor:
+    """Convolve C x H x W with a Gaussian, in the frequency domain (so edges wrap around)."""
+    height, width = pattern.shape[-2:]
+    rows = torch.fft.fftfreq(height, device=pattern.device)[:, None]
+    columns = torch.fft.rfftfreq(width, device=pattern.device)
+    gain = torch.exp(-2 * (math.pi * sigma) ** 2 * (rows**2 + columns**2))
+    return torch.fft.irfft2(torch.fft.rfft2(pattern) * gain, s=(height, width))
+
+
+def _hit(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.argmax(1) == targets

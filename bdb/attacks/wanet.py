@@ -1,0 +1,116 @@
+"""WaNet: a smooth warp of the whole image, which the attacker's own training teaches."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate
+
+from bdb.attacks.base import Attack, AttackContext, Controller, Role, State
+from bdb.method import Paper
+from bdb.registry import register
+from bdb.training import seeds
+from bdb.training.loop import Batch, to_bytes, to_float
+
+
+@register("wanet")
+class WaNet(Attack):
+    """One smooth warp for all images, and noisy warps under true labels so that only it counts."""
+
+    paper: ClassVar[Paper] = Paper(
+        title="WaNet - Imperceptible Warping-based Backdoor Attack",
+        authors="Nguyen, Tran",
+        venue="ICLR",
+        year=2021,
+        url="https://arxiv.org/abs/2102.10369",
+    )
+    controls_training: ClassVar[bool] = True
+
+    strength: float = Field(0.5, gt=0, le=16, description="mean displacement, in half pixels")
+    control_points: int = Field(4, ge=2, le=64, description="side of the grid that is smoothed")
+    noise: float = Field(1.0, ge=0, le=16, description="of noisy warps, in half pixels at most")
+    cross_ratio: float = Field(2.0, ge=0, le=100, description="noisy warps per poison")
+    cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
+
+    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
+        """The samples of the noise mode, of any class."""
+        free = np.setdiff1d(np.arange(len(labels)), taken)
+        count = round(self.cross_ratio * len(taken))
+        return np.sort(rng.choice(free, min(count, len(free)), replace=False))
+
+    def prepare_trigger(self, context: AttackContext) -> State:
+        """Draw the displacements at the control points, and smooth them over the image.
+
+        Returns:
+            `grid`: float32, H x W x 2: where each pixel comes from, in [-1, 1].
+            `seed`: int64, of the noise of the published cover samples.
+        """
+        size = context.data.shape[1:]
+        points = torch.rand(
+            1, 2, *(self.control_points,) * 2, generator=context.generator(self.name, "points")
+        )
+        points = points * 2 - 1
+        points /= points.abs().mean()
+        flow = interpolate(points, size, mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
+        grid = _identity(size) + self.strength * flow / size[0]
+        seed = seeds.derive(context.seed, "attack", self.name, "noise")
+        return {"grid": grid.clamp(-1, 1), "seed": torch.tensor(seed)}
+
+    def stamp(
+        self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Warp; cover samples with noise of their own."""
+        grid = state["grid"].expand(len(images), -1, -1, -1)
+        if role == "cover":
+            draws = seeds.uniform_by_id(ids, grid[0].numel(), int(state["seed"]))
+            grid = self.disturb(grid, draws.view(grid.shape))
+        return to_bytes(warp(to_float(images), grid))
+
+    def disturb(self, grid: Tensor, draws: Tensor) -> Tensor:
+        """Add noise to grids, N x H x W x 2, from draws in [0, 1) of the same shape."""
+        return (grid + self.noise * (2 * draws - 1) / grid.shape[1]).clamp(-1, 1)
+
+    def begin(self, context: AttackContext) -> Controller:
+        """Warp the planned samples of every batch."""
+        return _Warping(self, context)
+
+
+class _Warping(Controller):
+    """Cross-entropy of warped, then augmented batches."""
+
+    def __init__(self, attack: WaNet, context: AttackContext) -> None:
+        super().__init__(context)
+        self.attack = attack
+        self.trigger = attack.prepare_trigger(context)
+        self.grid = self.trigger["grid"].to(context.device)
+
+    def step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The noise is drawn anew for every batch, as published."""
+        images = batch.raw.clone()
+        poisoned, crossed = self.poisoned(batch), self.crossed(batch)
+        images[poisoned] = warp(images[poisoned], self.grid)
+        noisy = images[crossed]
+        draws = torch.rand(len(noisy), *self.grid.shape, generator=batch.generator)
+        images[crossed] = warp(noisy, self.attack.disturb(self.grid, draws.to(noisy.device)))
+        logits = model(batch.augment(images))
+        return cross_entropy(logits, batch.labels, label_smoothing=batch.label_smoothing)
+
+    def state(self) -> State:
+        """The grid; it is not learned."""
+        return self.trigger
+
+
+def warp(images: Tensor, grid: Tensor) -> Tensor:
+    """Resample floats, N x C x H x W, at a grid, H x W x 2 or one for each."""
+    with torch.autocast(images.device.type, enabled=False):
+        grids = grid.expand(len(images), *grid.shape[-3:])
+        return grid_sample(images, grids, align_corners=True)
+
+
+def _identity(size: tuple[int, int]) -> Tensor:
+    """The grid that changes nothing, H x W x 2."""
+    return affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=True)[0]
