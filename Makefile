@@ -1,0 +1,49 @@
+# make demo    the embedded default: environment, workflow, and where the results lie
+# make test    environment, lint, types, and the whole test suite
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test lint types pytest docs clean
+
+help:
+	@grep '^# make' Makefile | cut -c3-
+
+demo: $(VENV)/.engines
+	$(BIN)/snakemake --cores all --quiet rules reason host
+	@cat results/summary.md
+	@echo "board:  results/board.csv"
+	@echo "report: results/report/index.html"
+
+test: lint types pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+pytest: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/.engines
+	$(BIN)/bdb docs docs/methods.md
+
+clean:
+	rm -rf data/prepared data/poisoned results logs benchmarks .snakemake
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.engines: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[engines]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[engines,test]'
+	touch $@ $(VENV)/.engines

@@ -1,0 +1,179 @@
+"""The command line: one subcommand per stage, and what helps a person to choose and check.
+
+Nothing here imports torch; the stages do when they run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bdb import __version__, layout
+from bdb.errors import BdbError, ParamsError, unknown
+
+app = typer.Typer(
+    name="bdb",
+    help="Benchmark of backdoor learning: which defense stops which attack, at what cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunText = Annotated[str, typer.Argument(metavar="RUN", help="dataset/model/attack/ratio/s<seed>")]
+Code = Annotated[str, typer.Option(help="refuse to run unless the code has this identity")]
+
+
+def _stage(name: str, code: str, *arguments: str) -> None:
+    """Run one job of params.yaml."""
+    from bdb.jobs import jobs as all_jobs
+
+    jobs = all_jobs.from_params()
+    run = layout.Run.parse(arguments[0]) if name not in ("prepare", "report") else None
+    values: list[Any] = [run, *arguments[1:]] if run else list(arguments)
+    if run is not None and run not in _known_runs(jobs):
+        raise ParamsError(unknown("run", run, map(str, jobs.plan.runs)))
+    job = getattr(jobs, name)(*values)
+    if code and job.code != code:
+        raise ParamsError(
+            f"--code {code}: the code is {job.code} now; it was edited after the plan was made: "
+            "start snakemake again"
+        )
+    importlib.import_module(f"bdb.stages.{name}").run(jobs, *values)
+
+
+def _known_runs(jobs: Any) -> set[layout.Run]:
+    """The grid's runs, and the clean models that some of their attacks need."""
+    return {*jobs.plan.runs, *(run.control for run in jobs.plan.runs)}
+
+
+@app.command()
+def prepare(dataset: str, code: Code = "") -> None:
+    """Read a raw data set, check it, write one file per split."""
+    _stage("prepare", code, dataset)
+
+
+@app.command()
+def poison(run: RunText, code: Code = "") -> None:
+    """Poison a training set, or plan it for an attack that controls the training."""
+    _stage("poison", code, run)
+
+
+@app.command()
+def train(run: RunText, code: Code = "") -> None:
+    """Train a victim, or a clean model."""
+    _stage("train", code, run)
+
+
+@app.command()
+def defend(run: RunText, defense: str, code: Code = "") -> None:
+    """Let a defense act on a victim."""
+    _stage("defend", code, run, defense)
+
+
+@app.command()
+def evaluate(run: RunText, code: Code = "") -> None:
+    """Compute the metrics of a run and its cells from their tables."""
+    _stage("evaluate", code, run)
+
+
+@app.command()
+def analyze(run: RunText, tool: str, code: Code = "") -> None:
+    """Draw one picture of a victim, and the table behind it."""
+    _stage("analyze", code, run, tool)
+
+
+@app.command()
+def report(code: Code = "") -> None:
+    """Write the board, the plots and the HTML report."""
+    _stage("report", code)
+
+
+@app.command("list")
+def list_methods(
+    kind: Annotated[
+        str, typer.Argument(help="attack, defense, analysis, dataset, model; all if left out")
+    ] = "",
+    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="names to show")] = "*",
+) -> None:
+    """List the methods that exist."""
+    from bdb.jobs import catalogue
+    from bdb.jobs.catalogue_text import listing
+
+    typer.echo(listing(catalogue.load(), kind, pattern))
+
+
+@app.command()
+def show(method: Annotated[str, typer.Argument(help="name, or kind/name")]) -> None:
+    """Show a method: summary, paper, capabilities, fields with defaults and ranges."""
+    from bdb.jobs import catalogue
+    from bdb.jobs.catalogue_text import description
+
+    typer.echo(description(catalogue.load(), method))
+
+
+@app.command()
+def check(
+    params: Annotated[Path, typer.Option(help="the file to check")] = layout.PARAMS,
+) -> None:
+    """Validate params.yaml and print the plan: runs, cells, what is left out and why."""
+    from bdb.jobs import jobs as all_jobs
+    from bdb.jobs.plan_text import overview
+
+    typer.echo(overview(all_jobs.from_params(params).plan))
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="which; none lists them")] = "",
+    params: Annotated[Path, typer.Option(help="the file to write")] = layout.PARAMS,
+) -> None:
+    """Put a preset's parameters in place of params.yaml."""
+    from bdb import presets
+
+    if not name:
+        typer.echo(presets.listing())
+        return
+    presets.put(name, params)
+    typer.echo(f"{params}: now preset {name}")
+
+
+@app.command()
+def docs(
+    path: Annotated[Path, typer.Argument(help="the file to write")] = Path("docs/methods.md"),
+) -> None:
+    """Write the method catalogue as Markdown."""
+    from bdb import artifacts
+    from bdb.jobs import catalogue
+    from bdb.jobs.catalogue_text import markdown
+
+    artifacts.write_text(path, markdown(catalogue.load()))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Options of bdb itself."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives one line and exit code 2."""
+    try:
+        app()
+    except BdbError as error:
+        line = " ".join(str(error).split())
+        print(f"bdb: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Metrics: arithmetic on tables, without torch but for image quality."""

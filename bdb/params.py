@@ -1,0 +1,252 @@
+"""params.yaml, validated: the grid, and what differs from the methods' defaults.
+
+An error is one line: the key, its value, what is allowed, and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, Strict, ValidationError
+
+from bdb import layout
+from bdb.errors import ParamsError, unknown
+from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.method import Frozen
+from bdb.training.recipes import RECIPES, Recipe
+
+MAX_BYTES = 1 << 20
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_*?\[\]-]{1,64}$")]
+Ratio = Annotated[float, Strict(), Field(gt=0, lt=1)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
+Fields = dict[str, dict[str, Any]]
+M = TypeVar("M", bound=BaseModel)
+
+# The grid's axes that name methods, and the section that holds their fields.
+AXES = {
+    "dataset": "datasets",
+    "model": "models",
+    "attack": "attacks",
+    "defense": "defenses",
+    "analysis": "analyses",
+}
+
+
+class Grid(Frozen):
+    """The cross product that is run; `*` and `?` in a name stand for every method that matches."""
+
+    dataset: tuple[Name, ...] = Field(min_length=1)
+    model: tuple[Name, ...] = Field(min_length=1)
+    attack: tuple[Name, ...] = Field(min_length=1)
+    poison_ratio: tuple[Ratio, ...] = Field(min_length=1)
+    seed: tuple[Seed, ...] = Field(min_length=1)
+    defense: tuple[Name, ...] = ()
+    analysis: tuple[Name, ...] = ()
+
+
+class CleanSet(Frozen):
+    """The defender's clean images: kept from the victim (`reserved`), or part of its training."""
+
+    source: Literal["reserved", "seen"] = "reserved"
+    fraction: Annotated[float, Strict(), Field(ge=0, lt=1)] | None = Field(
+        None, description="share of the training set; the data set's own if left out"
+    )
+
+
+class Training(Frozen):
+    """A named recipe, and the fields of it that the user changes."""
+
+    recipe: Literal["paper", "fast"] = "fast"
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+class Settings(Frozen):
+    """All of params.yaml."""
+
+    grid: Grid
+    datasets: Fields = Field(default_factory=dict)
+    models: Fields = Field(default_factory=dict)
+    attacks: Fields = Field(default_factory=dict)
+    defenses: Fields = Field(default_factory=dict)
+    analyses: Fields = Field(default_factory=dict)
+    training: Training = Training()
+    clean_set: CleanSet = CleanSet()
+    keep_defended_models: Annotated[bool, Strict()] = True
+
+    def fields(self, kind: str, name: str) -> dict[str, Any]:
+        """What params.yaml changes in a method."""
+        section: Fields = getattr(self, AXES[kind])
+        return section.get(name, {})
+
+
+def load(catalogue: Catalogue, path: Path = layout.PARAMS) -> Settings:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: one line on the first thing that is wrong.
+    """
+    return parse(_read(path), catalogue, str(path))
+
+
+def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Settings:
+    """Check parameters that have been read already."""
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{where}: holds no keys; `bdb preset demo` puts a working file in place")
+    raw = dict(raw)
+    if isinstance(raw.get("training"), dict):
+        raw["training"] = _training(raw["training"], where)
+    settings = _validate(Settings, raw, where)
+    grid = _expand(settings.grid, catalogue, where)
+    settings = settings.model_copy(update={"grid": grid})
+    for kind, section in AXES.items():
+        _check_methods(getattr(settings, section), catalogue, kind, f"{where}: {section}")
+    _check_clean_set(settings, catalogue, where)
+    return settings
+
+
+def format_ratio(ratio: float) -> str:
+    """A ratio as it stands in paths: `0.1`, never `1e-01`."""
+    return f"{Decimal(repr(float(ratio))).normalize():f}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what a parameter file has no use for: aliases and repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="an alias; write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such file; `bdb preset demo` puts one in place")
+    if path.stat().st_size > MAX_BYTES:
+        raise ParamsError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UnicodeDecodeError:
+        raise ParamsError(f"{path}: not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParamsError(f"{path}:{line} {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParamsError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+
+
+def _training(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    overrides = {key: value for key, value in raw.items() if key != "recipe"}
+    name = raw.get("recipe", "fast")
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ParamsError(f"{where}: training.{unknown('recipe', name, RECIPES)}")
+    _validate(Recipe, RECIPES[name].model_dump() | overrides, f"{where}: training")
+    return {"recipe": name, "overrides": overrides}
+
+
+def _validate(model: type[M], raw: Any, where: str) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _siblings(model, first["loc"])
+            raise ParamsError(f"{where}: {unknown('key', key, known)}") from None
+        value = "" if first["type"] == "missing" else f" {_short(first['input'])} is not allowed:"
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ParamsError(f"{where}: {key}{value or ':'} {message}") from None
+
+
+def _siblings(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an unknown one stands, with the path in front."""
+    for part in place[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [".".join((*map(str, place[:-1]), name)) for name in model.model_fields]
+
+
+def _short(value: Any) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
+    """Replace globs by the names they match, and refuse names that are not known or repeated."""
+    axes: dict[str, tuple[Any, ...]] = {}
+    for kind in AXES:
+        axis: list[str] = []
+        for pattern in getattr(grid, kind):
+            matches = catalogue.names(kind, pattern)
+            if not matches:
+                known = catalogue.names(kind)
+                raise ParamsError(f"{where}: grid.{kind}: {unknown(kind, pattern, known)}")
+            is_glob = any(character in pattern for character in "*?[")
+            axis += [name for name in matches if not (is_glob and name in axis)]
+        axes[kind] = tuple(axis)
+    for name, values in (axes | {"poison_ratio": grid.poison_ratio, "seed": grid.seed}).items():
+        for value in values:
+            if values.count(value) > 1:
+                raise ParamsError(f"{where}: grid.{name}: {value} stands twice; name it once")
+    return grid.model_copy(update=axes)
+
+
+def _check_methods(section: Fields, catalogue: Catalogue, kind: str, where: str) -> None:
+    for name, fields in section.items():
+        known = catalogue.entries[kind]
+        if name not in known:
+            raise ParamsError(f"{where}: {unknown(kind, name, known)}")
+        check_fields(known[name], fields, f"{where}.{name}")
+
+
+def check_fields(entry: Entry, fields: Mapping[str, Any], where: str) -> None:
+    """Check a method's fields against its schema.
+
+    Raises:
+        ParamsError: one line on the first that is wrong.
+    """
+    from jsonschema import Draft202012Validator
+
+    for name in fields:
+        if name not in entry.schema["properties"]:
+            known = entry.schema["properties"]
+            raise ParamsError(f"{where}: {unknown('key', name, known)}")
+    validator = Draft202012Validator(entry.schema)
+    for error in sorted(validator.iter_errors(dict(fields)), key=lambda e: list(map(str, e.path))):
+        key = ".".join(str(part) for part in error.absolute_path)
+        raise ParamsError(f"{where}.{key}: {_allowed(error)}")
+
+
+def _allowed(error: Any) -> str:
+    """What a schema says of a value, without the schema."""
+    if error.validator == "anyOf" and error.context:
+        error = error.context[0]
+    return str(error.message)
+
+
+def _check_clean_set(settings: Settings, catalogue: Catalogue, where: str) -> None:
+    if settings.clean_set.fraction != 0:
+        return
+    for name in settings.grid.defense:
+        if "clean_set" in catalogue.get("defense", name).can("needs"):
+            raise ParamsError(
+                f"{where}: clean_set.fraction: 0 is not allowed: defense {name!r} needs clean "
+                "images; raise it, or leave the defense out"
+            )

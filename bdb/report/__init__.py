@@ -1,0 +1,1 @@
+"""Board, plots and page: what a person reads."""

@@ -1,0 +1,162 @@
+"""The board: one row per cell, and its summary over seeds."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bdb import artifacts, layout
+from bdb.jobs.plan import Plan
+from bdb.layout import Run
+
+UNDEFENDED = "none"
+GROUP = ["dataset", "model", "attack", "poison_ratio", "defense"]
+DETECTION = ("tpr", "fpr", "f1", "auroc", "average_precision", "tpr_at_1_fpr", "tpr_at_5_fpr")
+RATES = ("c_acc", "asr", "ra", "der", "rir")
+COLUMNS = (
+    *GROUP[:4],
+    "seed",
+    "defense",
+    *RATES,
+    *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
+    "backdoored",
+    "suspected_targets",
+    "psnr",
+    "ssim",
+    "seconds",
+    "memory_mb",
+    "device",
+    "torch",
+    "bdb",
+    "git",
+    "code",
+    "command",
+)
+SUMMARISED = ("c_acc", "asr", "ra", "der", "seconds")
+
+
+def make(plan: Plan) -> pd.DataFrame:
+    """Gather metrics and provenance; the row of defense `none` is the victim itself.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    rows = [row for run in plan.runs for row in _rows(run, plan.defenses[run])]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def summarise(board: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds, with the half-width of the 95 % interval (Student's t); NaN for one seed."""
+    groups = board.groupby(GROUP, sort=False)
+    summary = groups.size().rename("seeds").to_frame()
+    for name in SUMMARISED:
+        values = groups[name]
+        summary[f"{name}_mean"] = values.mean()
+        summary[f"{name}_ci95"] = values.agg(half_width)
+    summary = summary.reset_index()
+    victims = summary[summary["defense"] == UNDEFENDED].set_index(GROUP[:4])["c_acc_mean"]
+    keys = pd.MultiIndex.from_frame(summary[GROUP[:4]])
+    before = victims.reindex(keys).to_numpy()
+    return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"])
+
+
+def half_width(values: pd.Series) -> float:
+    """Half of the 95 % interval of a mean."""
+    from scipy import stats
+
+    count = int(values.count())
+    if count < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+
+
+def metrics(summary: pd.DataFrame) -> dict[str, Any]:
+    """Nested means, as `dvc metrics` shows them."""
+    nested: dict[str, Any] = {}
+    for row in summary.to_dict("records"):
+        branch = nested
+        for key in GROUP:
+            branch = branch.setdefault(str(row[key]), {})
+        for name in ("c_acc", "asr", "ra"):
+            value = row[f"{name}_mean"]
+            if np.isfinite(value):
+                branch[name] = round(float(value), 4)
+    return nested
+
+
+def markdown(summary: pd.DataFrame) -> str:
+    """The summary as tables: C-Acc and ASR in percent, a row per attack, a column per defense."""
+    parts = []
+    for keys, group in summary.groupby(["dataset", "model"], sort=False):
+        seeds = int(group["seeds"].max())
+        title = " ".join(map(str, keys))
+        parts.append(f"{title}, {seeds} seed{'s' if seeds > 1 else ''}: C-Acc / ASR in %\n")
+        parts.append(_markdown_table(group))
+    return "\n".join(parts)
+
+
+def _markdown_table(group: pd.DataFrame) -> str:
+    defenses = list(dict.fromkeys(group["defense"]))
+    header = ["attack", "ratio", *("no defense" if d == UNDEFENDED else d for d in defenses)]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for (attack, ratio), rows in group.groupby(["attack", "poison_ratio"], sort=False):
+        by_defense = rows.set_index("defense")
+        cells = [_percent(by_defense, name) for name in defenses]
+        lines.append("| " + " | ".join([str(attack), f"{ratio:g}", *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(rows: pd.DataFrame, defense: str) -> str:
+    if defense not in rows.index:
+        return "–"
+    row = rows.loc[defense]
+    return f"{100 * row['c_acc_mean']:.1f} / {100 * row['asr_mean']:.1f}"
+
+
+def _rows(run: Run, defenses: Iterable[str]) -> list[dict[str, Any]]:
+    measured = artifacts.read_json(layout.metrics(run))
+    trained = artifacts.read_json(layout.victim(run) / "provenance.json")
+    rows = [_row(run, UNDEFENDED, measured["victim"], trained)]
+    for name in defenses:
+        record = artifacts.read_json(layout.cell(run, name) / "provenance.json")
+        rows.append(_row(run, name, measured["cells"][name], record))
+    return rows
+
+
+def _row(
+    run: Run, defense: str, measured: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any]:
+    verdict = record.get("verdict") or {}
+    trigger = record.get("trigger") or {}
+    row: dict[str, Any] = {
+        "dataset": run.dataset,
+        "model": run.model,
+        "attack": run.attack,
+        "poison_ratio": run.poison_ratio,
+        "seed": run.seed,
+        "defense": defense,
+        "backdoored": verdict.get("backdoored"),
+        "suspected_targets": " ".join(str(target) for target in verdict.get("targets", ())),
+        "command": _regenerate(run, defense),
+    }
+    row |= {name: _number(measured.get(name)) for name in RATES}
+    for split, values in measured.get("detection", {}).items():
+        row |= {f"{split}_{name}": _number(values.get(name)) for name in DETECTION}
+    row |= {name: _number(trigger.get(name)) for name in ("psnr", "ssim")}
+    row |= {name: record[name] for name in ("seconds", "memory_mb", "device", "torch")}
+    return row | {name: record[name] for name in ("bdb", "git", "code")}
+
+
+def _regenerate(run: Run, defense: str) -> str:
+    """The command that makes this row anew."""
+    folder = layout.victim(run) if defense == UNDEFENDED else layout.cell(run, defense)
+    target = folder / "predictions.parquet"
+    return shlex.join(("snakemake", "--cores", "all", "--force", "--", str(target)))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

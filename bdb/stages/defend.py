@@ -1,0 +1,139 @@
+"""defend: one cell, a run under a defense."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bdb import artifacts, layout, registry
+from bdb.attacks.poisoning import Triggered
+from bdb.console import say
+from bdb.datasets.base import ImageSet
+from bdb.defenses.base import DefenderView, Defense, Evidence, Outcome
+from bdb.errors import BdbError
+from bdb.jobs.jobs import Jobs
+from bdb.layout import Run
+from bdb.metrics import classification
+from bdb.models import base as models
+from bdb.provenance import Provenance
+from bdb.stages import predictions
+from bdb.stages.inputs import RunInputs
+from bdb.training import seeds
+
+SCORE_COLUMNS = ("split", "source", "index", "score", "flagged")
+
+
+def run(jobs: Jobs, run: Run, name: str) -> None:
+    """Let a defense act on a run, and write what comes of it."""
+    inputs = RunInputs(jobs, run)
+    fields = jobs.settings.fields("defense", name)
+    defense = cast(Defense, registry.get("defense", name).make(**fields))
+    provenance = Provenance(jobs.defend(run, name), inputs.device, run)
+    stream = InputStream(inputs.test, inputs.triggered, run.seed)
+    outcome = defense.run(_view(defense, inputs, stream))
+    _check(outcome, defense, inputs, stream)
+    folder = layout.cell(run, name)
+    scores = _scores(outcome, inputs, stream)
+    artifacts.write_table(folder / "scores.parquet", scores)
+    table = _predictions(outcome, inputs, scores)
+    artifacts.write_table(folder / "predictions.parquet", table)
+    if defense.mitigates and jobs.settings.keep_defended_models:
+        assert outcome.model is not None
+        models.save(folder / "model.safetensors", outcome.model, origin=provenance.origin())
+    provenance.write(folder, defense=name, verdict=outcome.verdict)
+    rates = classification.rates(table)
+    say(f"{run} {name}: C-Acc {rates['c_acc']:.4f}, ASR {rates['asr']:.4f}, RA {rates['ra']:.4f}")
+
+
+class InputStream:
+    """Clean and triggered test images in one shuffled stream, as a deployed model meets them."""
+
+    def __init__(self, test: ImageSet, triggered: Triggered, seed: int) -> None:
+        generator = seeds.generator(seed, "defend", "inputs")
+        self.order = torch.randperm(len(test) + len(triggered.ids), generator=generator)
+        self.images = torch.cat([test.images, triggered.images])[self.order]
+        self._ids = torch.cat([test.ids, triggered.ids])[self.order]
+        self._is_triggered = (self.order >= len(test)).numpy()
+
+    def origins(self) -> pd.DataFrame:
+        """Where each image comes from: the truth that no defense sees."""
+        source = pd.Series(self._is_triggered).map({False: "test", True: "triggered"})
+        return pd.DataFrame({"source": source, "index": self._ids.numpy()})
+
+
+def _view(defense: Defense, inputs: RunInputs, stream: InputStream) -> DefenderView:
+    given: dict[str, Any] = {}
+    if "model" in defense.needs:
+        given["model"] = models.load(layout.model(inputs.run), inputs.device)
+    if "train_set" in defense.needs:
+        given["train_set"] = inputs.given_train_set
+    if "clean_set" in defense.needs:
+        given["clean_set"] = inputs.clean_set
+    if "inputs" in defense.needs:
+        given["inputs"] = stream.images
+    return DefenderView(
+        Evidence(**given),
+        defense.needs,
+        spec=inputs.spec,
+        recipe=inputs.recipe,
+        seed=seeds.derive(inputs.run.seed, "defend", defense.name),
+        device=inputs.device,
+    )
+
+
+def _check(outcome: Outcome, defense: Defense, inputs: RunInputs, stream: InputStream) -> None:
+    """Refuse an outcome that does not keep the contract."""
+    if (outcome.model is not None) != defense.mitigates:
+        gives = "a model" if outcome.model is not None else "no model"
+        raise BdbError(f"{defense.name}: mitigates is {defense.mitigates}, but it gave {gives}")
+    lengths = {"train": len(inputs.given_train_set), "inputs": len(stream.images)}
+    for split, values in (*outcome.scores.items(), *outcome.flagged.items()):
+        if values.shape != (lengths[split],):
+            raise BdbError(
+                f"{defense.name}: {split!r} has {tuple(values.shape)} values "
+                f"for {lengths[split]} samples"
+            )
+
+
+def _scores(outcome: Outcome, inputs: RunInputs, stream: InputStream) -> pd.DataFrame:
+    """One row per scored or flagged sample."""
+    tables = []
+    for split in sorted({*outcome.scores, *outcome.flagged}):
+        if split == "train":
+            ids = inputs.given_train_set.ids.cpu().numpy()
+            origins = pd.DataFrame({"source": "train", "index": ids})
+        else:
+            origins = stream.origins()
+        origins.insert(0, "split", split)
+        origins["score"] = _column(outcome.scores.get(split), len(origins), float("nan"))
+        origins["flagged"] = _column(outcome.flagged.get(split), len(origins), False)
+        tables.append(origins)
+    if not tables:
+        return pd.DataFrame({name: pd.Series(dtype=_DTYPES[name]) for name in SCORE_COLUMNS})
+    return pd.concat(tables, ignore_index=True).astype(_DTYPES)
+
+
+_DTYPES = {
+    "split": "object",
+    "source": "object",
+    "index": "int32",
+    "score": "float64",
+    "flagged": "bool",
+}
+
+
+def _column(values: Tensor | None, count: int, missing: float | bool) -> Any:
+    return [missing] * count if values is None else values.cpu().numpy()
+
+
+def _predictions(outcome: Outcome, inputs: RunInputs, scores: pd.DataFrame) -> pd.DataFrame:
+    """What the defended model predicts, less the inputs that were flagged."""
+    if outcome.model is None:
+        table = artifacts.read_table(layout.victim(inputs.run) / "predictions.parquet")
+    else:
+        table = predictions.make(outcome.model, inputs.test, inputs.triggered)
+    flagged = scores[(scores["split"] == "inputs") & scores["flagged"]]
+    return predictions.reject(table, flagged)

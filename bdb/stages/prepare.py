@@ -1,0 +1,87 @@
+"""prepare: raw files to one safetensors per split, checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from bdb import artifacts, layout, registry
+from bdb.console import say
+from bdb.datasets.base import Dataset, DataSpec, ImageSet, RawData
+from bdb.errors import DataError
+from bdb.jobs.jobs import Jobs
+from bdb.provenance import Provenance
+
+RAW = Path("data/raw")
+
+
+def run(jobs: Jobs, name: str) -> None:
+    """Read a data set and write both splits.
+
+    Raises:
+        DataError: it is missing, damaged, or not the set that it should be.
+    """
+    fields = jobs.settings.fields("dataset", name)
+    dataset = cast(Dataset, registry.get("dataset", name).make(**fields))
+    provenance = Provenance(jobs.prepare(name), torch.device("cpu"))
+    raw = dataset.read(Path(os.environ.get("BDB_DATA") or RAW))
+    _check(name, raw, dataset)
+    data = _describe(name, raw, dataset)
+    for split, images in (("train", raw.train), ("test", raw.test)):
+        artifacts.write_tensors(
+            layout.prepared(name, split),
+            {"images": images.images, "labels": images.labels},
+            {"data": data.model_dump(mode="json"), "origin": provenance.origin()},
+        )
+        say(f"{name}: {len(images)} {split} images of {data.num_classes} classes")
+    provenance.write(layout.prepared(name, "train").parent)
+
+
+def _check(name: str, raw: RawData, dataset: Dataset) -> None:
+    counts = tuple(torch.bincount(raw.train.labels, minlength=len(raw.classes)).tolist())
+    if len(raw.classes) < 2:
+        raise DataError(f"{name}: has {len(raw.classes)} class; at least two are needed")
+    if dataset.class_counts is not None and counts != dataset.class_counts:
+        raise DataError(
+            f"{name}: {sum(counts)} training images, not {sum(dataset.class_counts)} as published; "
+            "unpack the raw files anew"
+        )
+    if dataset.test_count is not None and len(raw.test) != dataset.test_count:
+        raise DataError(
+            f"{name}: {len(raw.test)} test images, not {dataset.test_count} as published; "
+            "unpack the raw files anew"
+        )
+    for split, images in (("training", raw.train), ("test", raw.test)):
+        missing = set(range(len(raw.classes))) - set(images.labels.unique().tolist())
+        if missing:
+            empty = raw.classes[min(missing)]
+            raise DataError(f"{name}: class {empty!r} has no {split} images")
+
+
+def _describe(name: str, raw: RawData, dataset: Dataset) -> DataSpec:
+    mean, std = dataset.mean, dataset.std
+    if mean is None or std is None:
+        mean, std = _statistics(raw.train)
+    channels, height, width = raw.train.images.shape[1:]
+    return DataSpec(
+        dataset=name,
+        classes=raw.classes,
+        shape=(channels, height, width),
+        mean=mean,
+        std=std,
+        augmentation=dataset.augmentation,
+    )
+
+
+def _statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel in [0, 1], to four digits."""
+    pixels = images.images.transpose(0, 1).flatten(1)
+    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in pixels]).double()
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    weights = counts / counts.sum(1, keepdim=True)
+    mean = (weights * levels).sum(1)
+    std = ((weights * (levels - mean[:, None]) ** 2).sum(1)).sqrt().clamp_min(1e-3)
+    return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())

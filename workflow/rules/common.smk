@@ -1,0 +1,101 @@
+import os
+import sys
+
+from bdb.errors import BdbError
+from bdb.jobs import jobs as all_jobs
+from bdb.layout import Run
+from snakemake.exceptions import WorkflowError
+
+# Jobs are `python -m bdb ...`: that python is the one that runs Snakemake.
+os.environ["PATH"] = os.pathsep.join(
+    (os.path.dirname(sys.executable), os.environ["PATH"])
+)
+
+try:
+    JOBS = all_jobs.from_params()
+except BdbError as error:
+    print(f"bdb: {error}", file=sys.stderr)
+    sys.exit(2)
+
+PLAN = JOBS.plan
+CATALOGUE = JOBS.catalogue
+RUN = "{dataset}/{model}/{attack}/{ratio}/s{seed}"
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9_]+",
+    model=r"[a-z0-9_]+",
+    attack=r"[a-z0-9_]+",
+    defense=r"[a-z0-9_]+",
+    tool=r"[a-z0-9_]+",
+    ratio=r"[0-9.]+",
+    seed=r"[0-9]+",
+
+
+def names(kind, **capabilities):
+    """A regular expression of the methods that have these capabilities, or of none."""
+    found = [
+        name
+        for name, entry in CATALOGUE.entries[kind].items()
+        if all(entry.can(key) == value for key, value in capabilities.items())
+    ]
+    return "|".join(found) or "(?!)"
+
+
+def run_of(wildcards):
+    """The run that a job's wildcards name; a clean model's folder leaves the attack out."""
+    attack = getattr(wildcards, "attack", "none")
+    ratio = getattr(wildcards, "ratio", "0")
+    return Run(wildcards.dataset, wildcards.model, attack, ratio, int(wildcards.seed))
+
+
+def job_of(stage, wildcards):
+    if stage == "prepare":
+        return JOBS.prepare(wildcards.dataset)
+    if stage == "report":
+        return JOBS.report()
+    extra = [
+        getattr(wildcards, key)
+        for key in ("defense", "tool")
+        if hasattr(wildcards, key)
+    ]
+    return getattr(JOBS, stage)(run_of(wildcards), *extra)
+
+
+def inputs(stage):
+    return lambda wildcards: [str(path) for path in job_of(stage, wildcards).inputs]
+
+
+def command(stage):
+    return lambda wildcards: job_of(stage, wildcards).command
+
+
+def settings(stage):
+    """What of params.yaml a job reads: a change of it is a reason to run the job again."""
+    return lambda wildcards: job_of(stage, wildcards).params
+
+
+def grow(megabytes):
+    """Memory that doubles with every attempt."""
+    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+
+
+def every(stage):
+    """All outputs of a stage, for the whole grid."""
+    return [str(path) for job in jobs_of(stage) for path in job.outputs]
+
+
+def jobs_of(stage):
+    runs = [run for run in PLAN.runs if not run.is_clean]
+    return {
+        "prepare": lambda: [
+            JOBS.prepare(name) for name in {run.dataset: 0 for run in PLAN.runs}
+        ],
+        "clean": lambda: [JOBS.train(run) for run in PLAN.runs if run.is_clean],
+        "poison": lambda: [JOBS.poison(run) for run in runs],
+        "train": lambda: [JOBS.train(run) for run in PLAN.runs],
+        "defend": lambda: [JOBS.defend(*cell) for cell in PLAN.cells],
+        "evaluate": lambda: [JOBS.evaluate(run) for run in PLAN.runs],
+        "analyze": lambda: [JOBS.analyze(*pair) for pair in PLAN.analyses],
+        "report": lambda: [JOBS.report()],
+    }[stage]()

@@ -1,0 +1,24 @@
+rule poison:
+    input:
+        inputs("poison"),
+    output:
+        f"data/poisoned/{RUN}/poison.safetensors",
+    log:
+        f"logs/poison/{RUN}.log",
+    benchmark:
+        f"benchmarks/poison/{RUN}.tsv"
+    retries: 1
+    resources:
+        gpu=1,
+        mem_mb=grow(4000),
+        runtime=120,
+    params:
+        command=command("poison"),
+        settings=settings("poison"),
+    shell:
+        "{params.command} > {log} 2>&1"
+
+
+rule poison_all:
+    input:
+        every("poison"),

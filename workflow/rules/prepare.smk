@@ -1,0 +1,24 @@
+rule prepare:
+    input:
+        inputs("prepare"),
+    output:
+        "data/prepared/{dataset}/train.safetensors",
+        "data/prepared/{dataset}/test.safetensors",
+    log:
+        "logs/prepare/{dataset}.log",
+    benchmark:
+        "benchmarks/prepare/{dataset}.tsv"
+    retries: 1
+    resources:
+        mem_mb=grow(4000),
+        runtime=60,
+    params:
+        command=command("prepare"),
+        settings=settings("prepare"),
+    shell:
+        "{params.command} > {log} 2>&1"
+
+
+rule prepare_all:
+    input:
+        every("prepare"),

@@ -1,0 +1,31 @@
+rule report:
+    input:
+        inputs("report"),
+    output:
+        "results/board.parquet",
+        report("results/board.csv", caption="../report/board.rst", category="Board"),
+        report("results/summary.csv", caption="../report/summary.rst", category="Board"),
+        "results/summary.md",
+        "results/metrics.json",
+        report("results/plots/asr.svg", caption="../report/asr.rst", category="Plots"),
+        report(
+            "results/plots/c_acc.svg", caption="../report/c_acc.rst", category="Plots"
+        ),
+        report(
+            "results/plots/tradeoff.svg",
+            caption="../report/tradeoff.rst",
+            category="Plots",
+        ),
+        "results/report/index.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        command=command("report"),
+        settings=settings("report"),
+    shell:
+        "{params.command} > {log} 2>&1"
