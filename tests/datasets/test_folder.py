@@ -1,0 +1,283 @@
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bdb.datasets.base import RawData
+from bdb.datasets.folder import Folder
+from bdb.errors import DataError
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def paint(path: Path, color: object, mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """Two classes of ten images each; the images of a class differ in brightness."""
+    for i in range(10):
+        paint(tmp_path / "mine" / "cat" / f"{i}.png", (20 * i, 0, 0))
+        paint(tmp_path / "mine" / "dog" / f"{i}.jpg", (0, 20 * i, 0))
+    return tmp_path / "mine"
+
+
+def read(top: Path, **fields: object) -> RawData:
+    return Folder.make(path=top.name, **fields).read(top.parent)
+
+
+def refusal(top: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read(top)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_splits_a_share_of_every_class_is_kept_for_testing(top: Path) -> None:
+    raw = read(top, size=16, test_share=0.3)
+    assert raw.classes == ("cat", "dog")
+    assert torch.bincount(raw.train.labels).tolist() == [7, 7]
+    assert torch.bincount(raw.test.labels).tolist() == [3, 3]
+    assert raw.train.images.shape == (14, 3, 16, 16)
+    assert raw.train.images.dtype == torch.uint8
+    seen = torch.cat([raw.train.images, raw.test.images])
+    assert len(torch.unique(seen.flatten(1), dim=0)) >= 18  # black cat and black dog are alike
+
+
+def test_reading_again_gives_the_same(top: Path) -> None:
+    one, two = read(top), read(top)
+    assert torch.equal(one.train.images, two.train.images)
+    assert torch.equal(one.test.labels, two.test.labels)
+
+
+def test_another_class_does_not_move_the_others_test_images(top: Path) -> None:
+    before = read(top)
+    for i in range(4):
+        paint(top / "ant" / f"{i}.png", (0, 0, 50 * i))
+    after = read(top)
+    assert after.classes == ("ant", "cat", "dog")
+    assert torch.equal(after.test.images[after.test.labels > 0], before.test.images)
+
+
+def test_splits_of_the_user_are_kept(top: Path) -> None:
+    shutil.copytree(top, top.parent / "split" / "train")
+    paint(top.parent / "split" / "test" / "dog" / "a.png", GREEN)
+    paint(top.parent / "split" / "test" / "cat" / "a.png", RED)
+    raw = read(top.parent / "split")
+    assert len(raw.train) == 20
+    assert raw.test.labels.tolist() == [0, 1]
+    assert raw.test.images[:, :, 5, 5].tolist() == [list(RED), list(GREEN)]
+
+
+def test_a_test_class_without_training_images_is_refused(top: Path) -> None:
+    shutil.copytree(top, top.parent / "split" / "train")
+    shutil.copytree(top, top.parent / "split" / "test")
+    paint(top.parent / "split" / "test" / "emu" / "a.png", RED)
+    assert "'emu'" in refusal(top.parent / "split")
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("L", 100, (100, 100, 100)),
+        ("LA", (100, 255), (100, 100, 100)),
+        ("1", 1, (255, 255, 255)),
+        ("P", 0, (0, 0, 0)),
+        ("RGBA", (*RED, 255), RED),
+        ("RGBA", (*RED, 0), (255, 255, 255)),
+        ("I;16", 100 * 256 + 17, (100, 100, 100)),
+    ],
+)
+def test_every_mode_becomes_rgb(
+    top: Path, mode: str, color: object, expected: tuple[int, int, int]
+) -> None:
+    shutil.rmtree(top / "cat")
+    for i in range(2):
+        paint(top / "cat" / f"{i}.png", color, mode)
+    cat = read(top).train.images[0]
+    assert cat[:, 3, 3].tolist() == list(expected)
+
+
+def test_a_transparent_palette_shows_white(top: Path) -> None:
+    shutil.rmtree(top / "cat")
+    for i in range(2):
+        path = top / "cat" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("P", (8, 8), 0).save(path, transparency=bytes([0]))
+    assert read(top).train.images[0].min() == 255
+
+
+def test_a_cmyk_jpeg_is_read(top: Path) -> None:
+    paint(top / "cat" / "0.jpg", (0, 0, 0, 255), "CMYK")
+    assert len(read(top).train) == 17
+
+
+def test_a_turned_photograph_is_set_upright(top: Path) -> None:
+    shutil.rmtree(top / "cat")
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels[:4] = 255  # the upper half; orientation 6 says: turn it clockwise
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (top / "cat").mkdir()
+    for i in range(2):
+        Image.fromarray(pixels).save(top / "cat" / f"{i}.png", exif=exif)
+    upright = read(top, size=8).train.images[0, 0]
+    assert upright[:, 4:].min() == 255
+    assert upright[:, :4].max() == 0
+
+
+def test_unicode_names_are_alike_however_they_are_composed(top: Path) -> None:
+    (top / "cat").rename(top / "gru\u0308n")
+    (top / "dog").rename(top / "犬")
+    assert read(top).classes == ("gr\u00fcn", "犬")
+
+
+def test_hidden_and_other_files_are_passed_over(top: Path) -> None:
+    (top / "README.txt").write_text("mine")
+    (top / "cat" / "notes.txt").write_text("fluffy")
+    (top / "cat" / "._0.png").write_bytes(b"junk of a file system")
+    (top / ".cache").mkdir()
+    assert len(read(top).train) == 16
+
+
+def test_a_link_within_the_folder_is_followed(top: Path) -> None:
+    (top / "cat" / "link.png").symlink_to(top / "cat" / "0.png")
+    raw = read(top)
+    assert len(raw.train) + len(raw.test) == 21
+
+
+def one_class(top: Path) -> str:
+    shutil.rmtree(top / "dog")
+    return "two or more class folders"
+
+
+def empty_class(top: Path) -> str:
+    (top / "emu").mkdir()
+    return "emu"
+
+
+def single_image(top: Path) -> str:
+    paint(top / "emu" / "a.png", RED)
+    return "'emu'"
+
+
+def damaged(top: Path) -> str:
+    whole = (top / "dog" / "3.jpg").read_bytes()
+    (top / "dog" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    return os.path.join("dog", "3.jpg")
+
+
+def not_an_image(top: Path) -> str:
+    (top / "cat" / "fake.png").write_text("<html>")
+    return "fake.png"
+
+
+def other_format_inside(top: Path) -> str:
+    Image.new("RGB", (8, 8)).save(top / "cat" / "trick.png", format="GIF")
+    return "trick.png"
+
+
+def other_format(top: Path) -> str:
+    Image.new("RGB", (8, 8)).save(top / "cat" / "b.GIF")
+    return "b.GIF"
+
+
+def link_out(top: Path) -> str:
+    secret = paint(top.parent / "secret.png", RED)
+    (top / "cat" / "link.png").symlink_to(secret)
+    return "link.png"
+
+
+def class_link_out(top: Path) -> str:
+    paint(top.parent / "elsewhere" / "a.png", RED)
+    (top / "emu").symlink_to(top.parent / "elsewhere", target_is_directory=True)
+    return "emu"
+
+
+def dangling_link(top: Path) -> str:
+    (top / "cat" / "gone.png").symlink_to(top / "cat" / "nothing.png")
+    return "gone.png"
+
+
+def looping_link(top: Path) -> str:
+    (top / "cat" / "loop.png").symlink_to(top / "cat" / "loop.png")
+    return "loop.png"
+
+
+def pipe(top: Path) -> str:
+    os.mkfifo(top / "cat" / "pipe.png")
+    return "pipe.png"
+
+
+def nested(top: Path) -> str:
+    paint(top / "cat" / "kittens" / "a.png", RED)
+    return "kittens"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def bomb(top: Path) -> str:
+    """A few bytes that say 12,000 x 12,000 pixels, which Pillow alone would only warn of."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0))
+    image = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    (top / "cat" / "bomb.png").write_bytes(image + chunk(b"IEND", b""))
+    return "bomb.png"
+
+
+def line_break_in_name(top: Path) -> str:
+    (top / "cat" / "a\nb.png").write_bytes(b"")
+    return "a\\nb.png"
+
+
+def unprintable_class(top: Path) -> str:
+    paint(top / "e\nmu" / "a.png", RED)
+    return "e\\nmu"
+
+
+def missing(top: Path) -> str:
+    shutil.rmtree(top)
+    return top.name
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        one_class,
+        empty_class,
+        single_image,
+        damaged,
+        not_an_image,
+        other_format_inside,
+        other_format,
+        link_out,
+        class_link_out,
+        dangling_link,
+        looping_link,
+        pipe,
+        nested,
+        bomb,
+        line_break_in_name,
+        unprintable_class,
+        missing,
+    ],
+)
+def test_what_will_not_do_is_refused_by_name(top: Path, spoil: Callable[[Path], str]) -> None:
+    assert spoil(top) in refusal(top)
+
+
+def test_the_bomb_is_refused_for_its_size(top: Path) -> None:
+    bomb(top)
+    assert "exceeds limit" in refusal(top)
