@@ -1,4 +1,4 @@
-"""What several analyses need of images: a fair choice, pixels to draw, names, likeness."""
+"""What several analyses need of images: a fair choice, pixels to draw, names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from torch import Tensor
 
 from bdb.analyses.base import AnalysisView
 from bdb.training import inference
-from bdb.training.loop import to_float
-
-_BATCH = 1024
 
 
 def spread(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -43,42 +40,3 @@ def drawable(image: Tensor) -> np.ndarray:
 def class_name(view: AnalysisView, label: int, width: int = 13) -> str:
     """A class's name, short enough to stand beside an image."""
     return textwrap.shorten(view.data.classes[label], width, placeholder="…") or str(label)
-
-
-def likeness(images: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
-    """PSNR in dB (infinite where nothing changed) and SSIM of each image: float32, N.
-
-    Args:
-        images: uint8, N x C x H x W.
-        originals: the same shape.
-    """
-    _declare_operators()
-    from torchmetrics.functional.image import (
-        peak_signal_noise_ratio,
-        structural_similarity_index_measure,
-    )
-
-    psnr, ssim = [], []
-    for part, whole in zip(images.split(_BATCH), originals.split(_BATCH), strict=True):
-        a, b = to_float(part), to_float(whole.to(part.device))
-        psnr.append(
-            peak_signal_noise_ratio(a, b, data_range=1.0, reduction="none", dim=(1, 2, 3)).cpu()
-        )
-        found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
-        assert isinstance(found, Tensor)
-        ssim.append(found.reshape(-1).cpu())
-    return torch.cat(psnr), torch.cat(ssim)
-
-
-def _declare_operators() -> None:
-    """Make torchvision importable beside a torch that its compiled operators do not fit.
-
-    torchmetrics imports torchvision, and PyPI's wheel next to a CPU-only torch fails for want of
-    two operators that image likeness never calls; declaring them is enough.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in ("nms", "qnms"):
-            schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            torch.library.define(f"torchvision::{name}", schema)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bdb.analyses import common
 from bdb.analyses.base import Analysis, AnalysisView, Picture
+from bdb.metrics import quality
 from bdb.registry import register
 from bdb.report import style
 
@@ -39,7 +40,7 @@ class Triggers(Analysis):
         import pandas as pd
 
         triggered, originals = view.triggered, view.originals().images.cpu()
-        psnr, ssim = common.likeness(triggered.images.cpu(), originals)
+        images = triggered.images.cpu()
         chosen = common.spread(triggered.labels, self.samples, view.generator(self.name))
         shown = torch.zeros(len(triggered.labels), dtype=torch.bool)
         shown[chosen] = True
@@ -48,10 +49,10 @@ class Triggers(Analysis):
             "label": triggered.labels,
             "target": triggered.targets,
             "predicted_clean": common.predictions(view, originals),
-            "predicted_triggered": common.predictions(view, triggered.images),
-            "psnr": psnr.double(),
-            "ssim": ssim.double(),
-            "max_change": _change(triggered.images.cpu(), originals).abs().amax((1, 2, 3)),
+            "predicted_triggered": common.predictions(view, images),
+            "psnr": quality.psnr(originals, images).double(),
+            "ssim": quality.ssim(originals, images).double(),
+            "max_change": _change(images, originals).abs().amax((1, 2, 3)),
             "shown": shown,
         }
         return pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
