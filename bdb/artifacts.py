@@ -1,8 +1,9 @@
 """Reading and writing safetensors, Parquet and JSON: atomic, checked, without pickle.
 
 Every file is written under a temporary name in its own folder and then renamed, so that a reader
-sees either nothing or the whole. A safetensors file carries the SHA-256 of its tensors; Parquet
-pages carry checksums; a reader that finds damage raises `ArtifactError` with the file's name.
+sees either nothing or the whole. A safetensors file carries the SHA-256 of its tensors and its
+metadata, Parquet pages carry checksums; a reader that finds damage raises `ArtifactError` with the
+file's name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_DIGEST = "sha256"
+# All metadata lie under one key: safetensors writes several in no fixed order.
+_HEADER = "bdb"
 
 
 @contextmanager
@@ -83,10 +85,11 @@ def write_tensors(
     from safetensors.torch import save_file
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {key: json.dumps(value, sort_keys=True) for key, value in (metadata or {}).items()}
-    header[_DIGEST] = _digest({name: tensor.numpy() for name, tensor in ready.items()})
+    arrays = {name: tensor.numpy() for name, tensor in ready.items()}
+    facts = dict(metadata or {})
+    header = {"sha256": _digest(arrays, facts), "metadata": facts}
     with replacing(path) as temporary:
-        save_file(ready, temporary, header)
+        save_file(ready, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
 
 
 def read_tensors(
@@ -106,10 +109,10 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with _damage(path), safe_open(path, framework="numpy") as file:
         # A copy: the file's memory map is read-only, and would outlive a replaced file.
         arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
-        header = dict(file.metadata() or {})
-        if header.pop(_DIGEST, None) != _digest(arrays):
+        header = json.loads(file.metadata()[_HEADER])
+        if header["sha256"] != _digest(arrays, header["metadata"]):
             raise ArtifactError(f"{path}: its hash does not match its content; make it anew")
-        return arrays, {key: json.loads(value) for key, value in header.items()}
+        return arrays, header["metadata"]
 
 
 def read_some_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -125,9 +128,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with _damage(path), safe_open(path, framework="numpy") as file:
-        header = dict(file.metadata() or {})
-    header.pop(_DIGEST, None)
-    return {key: json.loads(value) for key, value in header.items()}
+        metadata: dict[str, Any] = json.loads(file.metadata()[_HEADER])["metadata"]
+        return metadata
 
 
 def require(
@@ -145,10 +147,10 @@ def require(
             )
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
     import numpy as np
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())

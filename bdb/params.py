@@ -170,7 +170,7 @@ def _validate(model: type[M], raw: Any, where: str) -> M:
             raise ParamsError(f"{where}: {unknown('key', key, known)}") from None
         value = "" if first["type"] == "missing" else f" {_short(first['input'])} is not allowed:"
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise ParamsError(f"{where}: {key}{value or ':'} {message}") from None
+        raise ParamsError(f"{where}: {key}:{value} {message}") from None
 
 
 def _siblings(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -1,0 +1,40 @@
+from typing import ClassVar
+
+import pytest
+
+from bdb import registry
+from bdb.attacks.badnets import BadNets
+from bdb.errors import RegistryError
+from bdb.method import Method
+
+
+def test_a_name_cannot_be_taken_twice() -> None:
+    class Other(Method):
+        """Another."""
+
+        kind: ClassVar[str] = "attack"
+
+    with pytest.raises(RegistryError, match="'badnets' is registered by"):
+        registry.register("badnets")(Other)
+    assert registry.get("attack", "badnets") is BadNets
+
+
+def test_registering_a_class_again_is_harmless() -> None:
+    assert registry.register("badnets")(BadNets) is BadNets
+
+
+def test_an_unknown_name_gives_the_nearest() -> None:
+    with pytest.raises(RegistryError, match="did you mean 'badnets'"):
+        registry.get("attack", "badnet")
+
+
+def test_names_by_glob() -> None:
+    assert "badnets" in registry.names("attack", "b*")
+    assert registry.names("attack", "zz*") == []
+
+
+def test_capabilities_are_plain_values() -> None:
+    capabilities = BadNets.capabilities()
+    assert capabilities["needs"] == []
+    assert capabilities["controls_training"] is False
+    assert "kind" not in capabilities
