@@ -1,0 +1,43 @@
+"""What defenses share that filter the training set by its features and train again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bdb.defenses.base import DefenderView
+from bdb.models.base import Classifier
+from bdb.training import inference
+
+
+def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
+    """The penultimate features of each whole class, by the given labels.
+
+    Yields:
+        Positions in the training set (int64, n) and features (float32, n x D), both on the CPU;
+        classes without a sample are left out.
+    """
+    features = inference.features(view.model, view.train_set.images)
+    labels = view.train_set.labels.cpu()
+    for label in labels.unique():
+        positions = torch.nonzero(labels == label).flatten()
+        yield positions, features[positions]
+
+
+def retrain(view: DefenderView, flagged: Tensor) -> Classifier:
+    """A fresh model, trained as the suspect was, without the flagged samples.
+
+    If nothing is flagged, training again would change nothing: the suspect comes back.
+
+    Args:
+        view: with the model and the training set.
+        flagged: bool, one per training sample, on the CPU.
+    """
+    if not flagged.any():
+        return view.model
+    model = view.build_model("retrain")
+    kept = view.train_set[~flagged.to(view.train_set.labels.device)]
+    view.fit(model, kept, view.recipe, what="retrain")
+    return model
