@@ -1,0 +1,102 @@
+"""The report: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdb import artifacts
+from bdb.errors import ArtifactError
+from bdb.report import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(
+    path: Path,
+    board: pd.DataFrame,
+    summary: pd.DataFrame,
+    pictures: Mapping[str, Path],
+    facts: Mapping[str, str],
+) -> None:
+    """Write the page; script, style, data and pictures all stand in it.
+
+    Args:
+        path: of the file.
+        board: one row per cell, as `bdb.report.board.make` gives it.
+        summary: means over seeds, as `bdb.report.board.summarise` gives them.
+        pictures: SVG files by `<run>/<analysis>`.
+        facts: what the footer says of the whole.
+
+    Raises:
+        ArtifactError: a picture is missing.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("index.html.j2").render(
+        sentence=_sentence(board),
+        data=Markup(_data(board, summary)),
+        plotly=Markup(get_plotlyjs()),
+        gallery=_gallery(pictures),
+        facts=facts,
+    )
+    artifacts.write_text(path, html)
+
+
+def _sentence(board: pd.DataFrame) -> str:
+    """What the page is about, in one line."""
+    attacks = board.loc[board["attack"] != "none", "attack"].nunique()
+    defenses = board.loc[board["defense"] != "none", "defense"].nunique()
+    parts = [
+        _count(attacks, "attack"),
+        _count(defenses, "defense"),
+        _count(board["seed"].nunique(), "seed"),
+        _count(len(board), "cell"),
+    ]
+    places = [" and ".join(map(str, board[name].unique())) for name in ("dataset", "model")]
+    return f"{', '.join(parts)}, on {places[0]} with {places[1]}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _data(board: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """Both frames as JSON that may stand inside a script element; NaN becomes null."""
+    import json
+
+    def encode(frame: pd.DataFrame) -> str:
+        return frame.to_json(orient="split", index=False, double_precision=6)
+
+    palette = json.dumps(style.PALETTE)
+    text = f'{{"board":{encode(board)},"summary":{encode(summary)},"palette":{palette}}}'
+    return text.replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _gallery(pictures: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Pictures as data URIs, by run and analysis."""
+    gallery: dict[str, dict[str, str]] = {}
+    for key, path in pictures.items():
+        run, _, tool = key.rpartition("/")
+        gallery.setdefault(run, {})[tool] = _embed(path)
+    return gallery
+
+
+def _embed(path: Path) -> str:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; run the stage that makes it")
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
