@@ -1,0 +1,98 @@
+"""The whole workflow on the smoke preset, as a user runs it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bdb import artifacts
+
+
+@pytest.fixture(scope="module")
+def done(new_project: Callable[..., Any]) -> Any:
+    project = new_project()
+    project.params["training"]["epochs"] = 12
+    project.save()
+    ran = project.snakemake()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return project
+
+
+def test_the_board_holds_every_cell(done: Any) -> None:
+    board = pd.read_csv(done.folder / "results" / "board.csv")
+    assert list(board["defense"]) == ["none", "ac", "strip"]
+    victim = board.iloc[0]
+    assert victim["c_acc"] > 0.95
+    assert victim["asr"] > 0.95
+    assert victim["psnr"] > 15
+    detected = board.set_index("defense")
+    assert 0 <= detected.loc["ac", "train_fpr"] < 0.5
+    assert detected.loc["strip", "inputs_auroc"] > 0.5
+    assert board["command"].str.startswith("snakemake --cores all --force -- results/").all()
+    assert (board["seconds"] > 0).all()
+    assert (board["memory_mb"] > 0).all()
+
+
+def test_provenance_says_where_a_cell_comes_from(done: Any) -> None:
+    cell = done.folder / "results" / "cells" / "digits/convnet/badnets/0.1/s0/ac"
+    record = artifacts.read_json(cell / "provenance.json")
+    assert record["stage"] == "defend"
+    assert record["params"]["defense.ac"] == {}
+    assert record["params"]["training"]["overrides"] == {"epochs": 12}
+    assert record["device"] == "cpu"
+    assert artifacts.read_metadata(cell / "model.safetensors")["origin"]["code"] == record["code"]
+
+
+def test_the_predictions_agree_with_the_model(done: Any) -> None:
+    from bdb.attacks import poisoning
+    from bdb.models import base as models
+    from bdb.training import inference
+
+    run = "digits/convnet/badnets/0.1/s0"
+    model = models.load(done.folder / "results" / "victims" / run / "model.safetensors")
+    poison = poisoning.load(done.folder / "data" / "poisoned" / run / "poison.safetensors")
+    table = artifacts.read_table(done.folder / "results" / "victims" / run / "predictions.parquet")
+    triggered = table[table["split"] == "triggered"]
+    assert (triggered["label"] != triggered["target"]).all()
+    logits = inference.logits(model, poison.test.images)
+    assert (logits.argmax(1).numpy() == triggered["predicted"].to_numpy()).mean() > 0.99
+
+
+def test_a_second_run_has_nothing_to_do(done: Any) -> None:
+    assert done.planned() == {}
+
+
+def test_a_changed_field_replans_its_cells_alone(done: Any) -> None:
+    done.params["defenses"] = {"strip": {"false_positive_rate": 0.2}}
+    done.save()
+    assert done.planned() == {"detect": 1, "evaluate": 1, "report": 1}
+    del done.params["defenses"]
+    done.save()
+    assert done.planned() == {}
+
+
+def test_a_deleted_intermediate_is_made_again(done: Any) -> None:
+    victim = done.folder / "results" / "victims" / "digits/convnet/badnets/0.1/s0"
+    kept = (victim / "history.parquet").read_bytes()
+    (victim / "history.parquet").unlink()
+    assert done.planned()["train"] == 1
+    (victim / "history.parquet").write_bytes(kept)
+
+
+def test_snakemakes_own_report(done: Any) -> None:
+    ran = done.snakemake("--report", "report.zip")
+    assert ran.returncode == 0, ran.stderr
+    assert (done.folder / "report.zip").stat().st_size > 10_000
+
+
+def test_planning_does_not_import_torch(done: Any) -> None:
+    forbidden = done.folder / "forbidden"
+    forbidden.mkdir()
+    (forbidden / "torch.py").write_text("raise ImportError('torch was imported')\n")
+    done.environment["PYTHONPATH"] = str(forbidden)
+    try:
+        ran = done.snakemake("-n")
+    finally:
+        del done.environment["PYTHONPATH"]
+    assert ran.returncode == 0, ran.stderr
