@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,5 +36,9 @@ def drawable(image: Tensor) -> np.ndarray:
 
 
 def class_name(view: AnalysisView, label: int, width: int = 13) -> str:
-    """A class's name, short enough to stand beside an image."""
-    return textwrap.shorten(view.data.classes[label], width, placeholder="…") or str(label)
+    """A class's name, cut in the middle if need be: long names often differ at their ends."""
+    name = view.data.classes[label]
+    if len(name) <= width:
+        return name
+    half = (width - 1) // 2
+    return f"{name[:half].rstrip()}…{name[-half:].lstrip()}"

@@ -197,7 +197,7 @@ def _say(axes: Axes, view: AnalysisView, row: pd.Series, split: str) -> None:
     predicted = int(row[f"predicted_{split}"])
     colors = {int(row["target"]): style.VERMILION, int(row["label"]): style.BLUE}
     share = row[f"saliency_{split}"]
-    on_trigger = f", {share:.0%} on trigger" if 0 < row["area"] < _LOCAL else ""
+    on_trigger = f"\n{share:.0%} on trigger" if 0 < row["area"] < _LOCAL else ""
     axes.set_xlabel(
         f"→ {common.class_name(view, predicted)}{on_trigger}",
         fontsize=style.SMALL,

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,12 @@ def test_samples_are_spread_over_the_classes() -> None:
     again = common.spread(labels, 12, torch.Generator().manual_seed(0))
     assert torch.equal(chosen, again)
     assert len(common.spread(labels, 1000, torch.Generator().manual_seed(0))) == 73
+
+
+def test_long_class_names_stay_apart(view_of) -> None:
+    view = view_of("badnets")
+    classes = tuple(f"Speed limit ({limit} km/h)" for limit in (20, 30, 50))
+    view = dataclasses.replace(view, data=view.data.model_copy(update={"classes": classes}))
+    names = [common.class_name(view, label, width=20) for label in range(3)]
+    assert len(set(names)) == 3
+    assert max(map(len, names)) <= 20
