@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from bdb.defenses.base import DefenderView
@@ -13,7 +12,9 @@ from bdb.training import inference
 
 
 def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
-    """The penultimate features of each whole class, by the given labels.
+    """The penultimate features of each whole class, by the given labels, in the order of the ids.
+
+    So nothing depends on the order in which the training set was delivered.
 
     Yields:
         Positions in the training set (int64, n) and features (float32, n x D), both on the CPU;
@@ -21,8 +22,9 @@ def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
     """
     features = inference.features(view.model, view.train_set.images)
     labels = view.train_set.labels.cpu()
+    order = view.train_set.ids.cpu().argsort()
     for label in labels.unique():
-        positions = torch.nonzero(labels == label).flatten()
+        positions = order[labels[order] == label]
         yield positions, features[positions]
 
 

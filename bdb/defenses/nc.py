@@ -105,7 +105,7 @@ class NeuralCleanse(Defense):
 
     def unlearn(self, view: DefenderView, triggers: Triggers) -> None:
         """Fine-tune on clean images, a share of them stamped, all under their true labels."""
-        plain, held = view.split_clean(self.share)
+        plain, held = (part.to(view.device) for part in view.split_clean(self.share))
         copies = len(triggers.mask)
         data = ImageSet(
             torch.cat([plain.images, to_bytes(triggers.stamp(to_float(held.images)))]),
