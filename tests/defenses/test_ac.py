@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+
+from bdb.defenses import filtering
+from bdb.defenses.ac import ActivationClustering
+from bdb.defenses.base import DefenderView, Evidence, Outcome
+from bdb.testing import CPU, Lab, lab
+
+FIELDS = {"reduction": "pca", "min_silhouette": 0.25}
+
+
+@pytest.fixture(scope="module")
+def victim() -> Lab:
+    return lab("badnets", 0.05)
+
+
+def detect(
+    victim: Lab, order: torch.Tensor, monkeypatch: pytest.MonkeyPatch, **fields: float
+) -> Outcome:
+    """Run the defense on a reordered training set, without the training."""
+    monkeypatch.setattr(filtering, "retrain", lambda *_: None)
+    defense = ActivationClustering.make(**FIELDS | fields)
+    evidence = Evidence(model=victim.model, train_set=victim.train_set[order])
+    view = DefenderView(
+        evidence, defense.needs, spec=victim.spec, recipe=victim.recipe, seed=0, device=CPU
+    )
+    return defense.run(view)
+
+
+@pytest.mark.slow
+def test_removes_the_backdoor_by_removing_poison(victim: Lab) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    outcome = victim.defend("ac", **FIELDS)
+    flagged, poison = outcome.flagged["train"], victim.is_poison()
+    assert flagged[poison].float().mean() > 0.9
+    assert flagged[~poison].float().mean() < 0.05
+    assert roc_auc_score(poison, outcome.scores["train"]) > 0.8
+    assert outcome.model is not None
+    assert victim.rates(victim.model)[1] > 0.95
+    accuracy, success = victim.rates(outcome.model)
+    assert accuracy > 0.95
+    assert success < 0.1
+
+
+def test_clusters_whole_classes(victim: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poison all at the end, or anywhere: a class clustered batch by batch would notice."""
+    poison = victim.is_poison()
+    natural = torch.arange(len(poison))
+    expected = detect(victim, natural, monkeypatch).flagged["train"]
+    assert expected.any()
+    shuffled = torch.randperm(len(poison), generator=torch.Generator().manual_seed(1))
+    for order in (poison.long().argsort(stable=True), natural.flip(0), shuffled):
+        found = detect(victim, order, monkeypatch).flagged["train"]
+        assert torch.equal(found, expected[order])
+
+
+@pytest.mark.parametrize(("share", "flagged"), [(0.35, True), (0.25, False)])
+def test_the_share_gate(
+    victim: Lab, monkeypatch: pytest.MonkeyPatch, share: float, flagged: bool
+) -> None:
+    """A third of the target class is poison here."""
+    order = torch.arange(len(victim.train_set))
+    found = detect(victim, order, monkeypatch, max_share=share).flagged["train"]
+    assert bool(found[victim.train_set.labels == 0].any()) is flagged
+
+
+@pytest.mark.parametrize("reduction", ["pca", "ica"])
+def test_splits_two_clouds(reduction: str) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 32)).astype(np.float32)
+    features[:25, 0] += 30
+    defense = ActivationClustering.make(reduction=reduction, dimensions=2)
+    leaning, silhouette = defense.split(features, seed=0)
+    assert (leaning[:25] > 0).all()
+    assert (leaning[25:] < 0).all()
+    assert np.abs(leaning).max() <= 1
+    assert silhouette > 0.4
+
+
+def test_nothing_flagged_gives_the_suspect_back(victim: Lab) -> None:
+    outcome = victim.defend("ac", reduction="pca", min_silhouette=0.9)
+    assert not outcome.flagged["train"].any()
+    assert outcome.model is not None
+    for name, tensor in outcome.model.state_dict().items():
+        assert torch.equal(tensor, victim.model.state_dict()[name])
