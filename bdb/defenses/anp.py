@@ -106,9 +106,12 @@ class AdversarialNeuronPruning(Defense):
         return (noise.detach() + self.eps * gradient.sign()).clamp(-self.eps, self.eps)
 
     def choose(self, model: Classifier, mask: Tensor, held: ImageSet) -> float:
-        """The highest threshold before the loss of held-out accuracy reaches `max_drop`."""
+        """The highest threshold before the loss of held-out accuracy reaches `max_drop`.
+
+        Negative, so that nothing is pruned, if the very first one loses too much.
+        """
         floor = (1 - self.max_drop) * inference.accuracy(model, held.images, held.labels)
-        trial, chosen = models.duplicate(model), _THRESHOLDS[0]
+        trial, chosen = models.duplicate(model), -1.0
         norms = surgery.batch_norms(trial).values()
         for threshold in _THRESHOLDS:
             prune(norms, mask, threshold)

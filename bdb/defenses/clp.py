@@ -40,7 +40,10 @@ class ChannelLipschitzPruning(Defense):
 
     def outliers(self, bounds: Tensor) -> Tensor:
         """Which channels of a layer to prune: bool, C."""
-        # A layer of one channel has no spread (nan), and loses nothing.
+        if len(bounds) < 2:
+            return torch.zeros_like(bounds, dtype=torch.bool)
+        # In double precision the mean of equal bounds is exact, so that none of them exceeds it.
+        bounds = bounds.double()
         return bounds > bounds.mean() + self.u * bounds.std()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
@@ -37,7 +37,7 @@ class NeuralAttentionDistillation(Defense):
     epochs: int = Field(10, ge=1, description="passes over the clean set, of the student")
     batch_size: int = Field(256, ge=2, description="samples per step")
     lr: float = Field(0.01, gt=0, description="learning rate of both, constant")
-    betas: tuple[float, ...] = Field(
+    betas: tuple[NonNegativeFloat, ...] = Field(
         (500.0, 1000.0, 1000.0),
         min_length=1,
         description="weights of the attention losses of the last stages, first to last",
