@@ -1,5 +1,6 @@
 # make demo    the embedded default: environment, workflow, and where the results lie
 # make test    environment, lint, types, and the whole test suite
+# make docs    the method catalogue, and the demo's table in README
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,8 +32,8 @@ types: $(VENV)/.test
 pytest: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-docs: $(VENV)/.engines
-	$(BIN)/bdb docs docs/methods.md
+docs: demo
+	$(BIN)/bdb docs docs/methods.md --readme README.md
 
 clean:
 	rm -rf data/prepared data/poisoned results logs benchmarks .snakemake

@@ -145,6 +145,9 @@ def preset(
 @app.command()
 def docs(
     path: Annotated[Path, typer.Argument(help="the file to write")] = Path("docs/methods.md"),
+    readme: Annotated[
+        Path | None, typer.Option(help="also put results/summary.md into this file's demo table")
+    ] = None,
 ) -> None:
     """Write the method catalogue as Markdown."""
     from bdb import artifacts
@@ -152,6 +155,10 @@ def docs(
     from bdb.jobs.catalogue_text import markdown
 
     artifacts.write_text(path, markdown(catalogue.load()))
+    if readme:
+        from bdb.report import readme as readmes
+
+        readmes.insert(readme, (layout.RESULTS / "summary.md").read_text(encoding="utf-8"))
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,56 @@
+import math
+
+import pandas as pd
+import pytest
+
+from bdb.report import board as boards
+
+
+def frame() -> pd.DataFrame:
+    rows = []
+    for seed, asr in ((0, 0.9), (1, 1.0), (2, 0.8)):
+        for defense, c_acc, after in (("none", 0.95, asr), ("ft", 0.93, asr - 0.7)):
+            rows.append(
+                {
+                    "dataset": "digits",
+                    "model": "convnet",
+                    "attack": "badnets",
+                    "poison_ratio": 0.1,
+                    "seed": seed,
+                    "defense": defense,
+                    "c_acc": c_acc,
+                    "asr": after,
+                    "ra": 0.1,
+                    "der": float("nan") if defense == "none" else 0.8,
+                    "seconds": 1.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_means_and_intervals_over_seeds() -> None:
+    summary = boards.summarise(frame()).set_index("defense")
+    assert summary.loc["none", "seeds"] == 3
+    assert summary.loc["none", "asr_mean"] == pytest.approx(0.9)
+    # Student's t with two degrees of freedom: 4.303 times 0.1 over the square root of 3.
+    assert summary.loc["none", "asr_ci95"] == pytest.approx(0.2484, abs=1e-4)
+    assert summary.loc["ft", "c_acc_loss_mean"] == pytest.approx(0.02)
+    assert math.isnan(summary.loc["none", "der_mean"])
+
+
+def test_one_seed_has_no_interval() -> None:
+    alone = frame()[lambda table: table["seed"] == 0]
+    assert boards.summarise(alone)["asr_ci95"].isna().all()
+
+
+def test_the_table_in_markdown() -> None:
+    text = boards.markdown(boards.summarise(frame()))
+    assert "digits convnet, 3 seeds: C-Acc / ASR in %" in text
+    assert "| attack | ratio | no defense | ft |" in text
+    assert "| badnets | 0.1 | 95.0 / 90.0 | 93.0 / 20.0 |" in text
+
+
+def test_metrics_are_nested_numbers() -> None:
+    nested = boards.metrics(boards.summarise(frame()))
+    cell = nested["digits"]["convnet"]["badnets"]["0.1"]["ft"]
+    assert cell == {"c_acc": 0.93, "asr": 0.2, "ra": 0.1}
