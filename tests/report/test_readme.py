@@ -19,7 +19,7 @@ def test_the_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
 def test_without_markers_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("nothing here\n")
-    with pytest.raises(ArtifactError, match="README.md"):
+    with pytest.raises(ArtifactError, match=r"README\.md"):
         readme.insert(path, "| new |\n")
     assert path.read_text() == "nothing here\n"
 

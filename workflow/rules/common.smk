@@ -1,15 +1,14 @@
 import os
+import shlex
 import sys
 
 from bdb.errors import BdbError
 from bdb.jobs import jobs as all_jobs
 from bdb.layout import Run
-from snakemake.exceptions import WorkflowError
 
 # Jobs are `python -m bdb ...`: that python is the one that runs Snakemake.
-os.environ["PATH"] = os.pathsep.join(
-    (os.path.dirname(sys.executable), os.environ["PATH"])
-)
+PYTHONS = shlex.quote(os.path.dirname(sys.executable))
+shell.prefix(f"export PATH={PYTHONS}:$PATH; ")
 
 try:
     JOBS = all_jobs.from_params()
