@@ -25,7 +25,7 @@ from bdb.defenses.base import DefenderView, Defense, Evidence, Outcome
 from bdb.method import Method
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
-from bdb.training import inference, loop, recipes, seeds
+from bdb.training import inference, recipes, seeds
 from bdb.training.recipes import Recipe
 
 CPU = torch.device("cpu")
@@ -229,29 +229,6 @@ def check_defense(cls: type[Defense], **fields: Any) -> None:
         _check_model(outcome.model, again.model, victim)
 
 
-def check_model(model: Classifier, batch: int = 4) -> None:
-    """Check the contract of a classifier: shapes, gradients, features, save and load.
-
-    Raises:
-        AssertionError: it does not keep it.
-    """
-    images = torch.rand(batch, *model.spec.data.shape, generator=seeds.generator(0, "check"))
-    model.train()
-    loss = model(images).square().mean()
-    loss.backward()
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
-    assert all(gradient is not None for gradient in gradients), "every parameter has a gradient"
-    assert all(bool(g.isfinite().all()) for g in gradients if g is not None), "finite gradients"
-    model.zero_grad()
-    model.eval()
-    with torch.no_grad():
-        logits, features = model(images), model.features(images)
-        assert logits.shape == (batch, model.spec.data.num_classes), "logits are N x K"
-        assert torch.allclose(model.head(features), logits, atol=1e-5), "head(features) is forward"
-    assert all(model.get_submodule(name) is not None for name in model.attention_layers)
-    assert torch.equal(inference.logits(_reload(model), _bytes(images)), _logits(model, images))
-
-
 def _make(attack: Attack, ratio: float, context: AttackContext) -> Poison:
     """The poison of either kind of attack."""
     if not attack.controls_training:
@@ -331,14 +308,6 @@ def _reload(model: Classifier) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
         models.save(Path(folder) / "model.safetensors", model)
         return models.load(Path(folder) / "model.safetensors")
-
-
-def _bytes(images: Tensor) -> Tensor:
-    return loop.to_bytes(images)
-
-
-def _logits(model: Classifier, images: Tensor) -> Tensor:
-    return inference.logits(model, _bytes(images))
 
 
 def _tensors(poison: Poison) -> dict[str, Tensor]:
