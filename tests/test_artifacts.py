@@ -26,6 +26,12 @@ def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
     assert [child.name for child in path.parent.iterdir()] == ["x.safetensors"]
 
 
+def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    artifacts.write_tensors(tmp_path / "x", {"a": torch.ones(2)})
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_same_content_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         artifacts.write_tensors(
