@@ -40,10 +40,11 @@ class InputAware(Attack):
 
     width: int = Field(32, ge=1, le=512, description="channels of the generators' first level")
     mask_epochs: int = Field(25, ge=1, description="of the mask's own training, before the victim")
-    mask_density: float = Field(0.032, ge=0, le=1, description="share of an image to stay below")
+    mask_density: float = Field(0.032, ge=0, le=1, description="mask values up to which are free")
     mask_weight: float = Field(100.0, ge=0, description="of the density in the mask's loss")
     diversity_weight: float = Field(1.0, ge=0, description="of the diversity in both losses")
-    lr: float = Field(0.01, gt=0, description="learning rate of both generators")
+    mask_lr: float = Field(0.01, gt=0, description="learning rate of the mask's generator")
+    lr: float = Field(0.01, gt=0, description="learning rate of the pattern's generator")
     cross_ratio: float = Field(1.0, ge=0, le=100, description="cross samples per poison")
     cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
 
@@ -147,7 +148,7 @@ class _Generating(Controller):
                 epochs=attack.mask_epochs,
                 batch_size=recipe.batch_size,
                 optimizer="adam",
-                lr=attack.lr,
+                lr=attack.mask_lr,
                 weight_decay=0,
                 augment=recipe.augment,
             ),

@@ -17,7 +17,9 @@ from bdb.registry import register
 from bdb.training import seeds
 from bdb.training.loop import to_bytes, to_float
 
-_PART = 10  # samples that are searched at once, before the pattern moves
+_PART = 25  # samples that are searched at once, before the pattern moves
+_PATIENCE = 5  # passes without progress
+_PROGRESS = 0.01
 _TINY = 1e-6
 
 
@@ -43,20 +45,24 @@ class LowFrequency(Attack):
     overshoot: float = Field(0.02, ge=0, le=1, description="how far a search passes the boundary")
 
     def prepare_trigger(self, context: AttackContext) -> State:
-        """Optimise the pattern: float32, C x H x W, in [0, amplitude]."""
-        images, targets = self._draw(context)
+        """Optimise the pattern: float32, C x H x W, in [0, amplitude].
+
+        It ends early once enough samples are fooled, or when more passes do not fool more.
+        """
+        images, targets = self.draw(context)
         model = context.clean_model
-        pattern = torch.zeros_like(images[0])
-        found, best = pattern, -1.0
+        course = torch.zeros_like(images[0])
+        rates: list[float] = []
         for _ in range(self.passes):
             for part in torch.arange(len(images)).split(_PART):
-                pattern = self._advance(model, pattern, images[part], targets[part])
-            rate = float(_hit(model(images + pattern), targets).float().mean())
-            if rate > best:
-                found, best = pattern, rate
-            if rate >= self.fooling_rate:
+                start = (images[part] + self._stretch(course)).clamp(0, 1)
+                course = course + self._deepfool(model, start, targets[part]).sum(0)
+            with torch.no_grad():
+                hits = _hit(model((images + self._stretch(course)).clamp(0, 1)), targets)
+            rates.append(float(hits.float().mean()))
+            if rates[-1] >= self.fooling_rate or _stalled(rates):
                 break
-        return {"pattern": found}
+        return {"pattern": self._stretch(course)}
 
     def stamp(
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
@@ -64,7 +70,7 @@ class LowFrequency(Attack):
         """Add the pattern."""
         return to_bytes(to_float(images) + state["pattern"])
 
-    def _draw(self, context: AttackContext) -> tuple[Tensor, Tensor]:
+    def draw(self, context: AttackContext) -> tuple[Tensor, Tensor]:
         """Clean images that are not of their own target's class, and these targets."""
         rng = seeds.numpy_generator(context.seed, "attack", self.name, "samples")
         labels = context.train.labels.cpu().numpy()
@@ -73,19 +79,13 @@ class LowFrequency(Attack):
         images = to_float(context.train.images[torch.from_numpy(chosen)].to(context.device))
         return images, torch.from_numpy(targets[chosen]).to(context.device)
 
-    def _advance(
-        self, model: Classifier, pattern: Tensor, images: Tensor, targets: Tensor
-    ) -> Tensor:
-        """The pattern after one more search from every image that it does not fool yet."""
-        shifts = self._deepfool(model, images + pattern, targets)
-        smooth = low_pass(pattern + shifts.sum(0), self.sigma)
-        low, high = smooth.amin(), smooth.amax()
-        if low == high:
-            return pattern
-        return (smooth - low) / (high - low) * self.amplitude
+    def _stretch(self, course: Tensor) -> Tensor:
+        """Stretch to [0, amplitude]; nothing stays nothing."""
+        low, high = course.amin(), course.amax()
+        return (course - low) / (high - low).clamp_min(_TINY) * self.amplitude
 
     def _deepfool(self, model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """The shortest way of each image over the boundary to its target: N x C x H x W."""
+        """A short smooth way of each image over the boundary to its target: N x C x H x W."""
         shift = torch.zeros_like(images)
         for _ in range(self.deepfool_steps):
             moved = (images + shift).requires_grad_()
@@ -95,14 +95,15 @@ class LowFrequency(Attack):
                 break
             margin = logits.amax(1) - logits.gather(1, targets[:, None])[:, 0]
             (slope,) = torch.autograd.grad(margin.sum(), moved)
-            squared = slope.flatten(1).square().sum(1).clamp_min(_TINY)
-            length = open_ * (margin.detach() + _TINY) / squared * (1 + self.overshoot)
-            shift -= length[:, None, None, None] * slope
+            smooth = low_pass(slope, self.sigma)
+            gain = (slope * smooth).flatten(1).sum(1).clamp_min(_TINY)
+            length = open_ * (margin.detach() + _TINY) / gain * (1 + self.overshoot)
+            shift -= length[:, None, None, None] * smooth
         return shift
 
 
 def low_pass(pattern: Tensor, sigma: float) -> Tensor:
-    """Convolve C x H x W with a Gaussian, in the frequency domain (so edges wrap around)."""
+    """Convolve ... x H x W with a Gaussian, in the frequency domain (so edges wrap around)."""
     height, width = pattern.shape[-2:]
     rows = torch.fft.fftfreq(height, device=pattern.device)[:, None]
     columns = torch.fft.rfftfreq(width, device=pattern.device)
@@ -112,3 +113,9 @@ def low_pass(pattern: Tensor, sigma: float) -> Tensor:
 
 def _hit(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.argmax(1) == targets
+
+
+def _stalled(rates: list[float]) -> bool:
+    """Whether the last passes have not fooled more samples than those before them."""
+    recent, earlier = rates[-_PATIENCE:], rates[:-_PATIENCE]
+    return bool(earlier) and max(recent) < max(earlier) + _PROGRESS
