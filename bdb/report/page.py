@@ -60,12 +60,12 @@ def write(
 def _sentence(board: pd.DataFrame) -> str:
     """What the page is about, in one line."""
     attacks = board.loc[board["attack"] != "none", "attack"].nunique()
-    defenses = board.loc[board["defense"] != "none", "defense"].nunique()
+    cells = board[board["defense"] != "none"]
     parts = [
         _count(attacks, "attack"),
-        _count(defenses, "defense"),
+        _count(cells["defense"].nunique(), "defense"),
         _count(board["seed"].nunique(), "seed"),
-        _count(len(board), "cell"),
+        _count(len(cells), "cell"),
     ]
     places = [" and ".join(map(str, board[name].unique())) for name in ("dataset", "model")]
     return f"{', '.join(parts)}, on {places[0]} with {places[1]}."

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bdb.report import style
+from bdb.report.board import UNDEFENDED
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UNDEFENDED = CONTROL = "none"
+CONTROL = "none"
 _CROWDED = 15  # more defenses than this, and their names no longer fit upright
 
 
