@@ -240,6 +240,24 @@ class Attack(Method):
         raise NotImplementedError
 
 
+class CrossTrained(Attack):
+    """An attack that trains the victim itself, and shows it triggers that must not work.
+
+    Its covers are cross or noise samples of any class, in proportion to the poisons.
+    """
+
+    controls_training: ClassVar[bool] = True
+
+    cross_ratio: float = Field(1.0, ge=0, le=100, description="cross samples per poison")
+    cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
+
+    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
+        """Positions of the cross samples, of any class."""
+        free = np.setdiff1d(np.arange(len(labels)), taken)
+        count = round(self.cross_ratio * len(taken))
+        return np.sort(rng.choice(free, min(count, len(free)), replace=False))
+
+
 def _mask(ids: Tensor, size: int, device: torch.device) -> Tensor:
     mask = torch.zeros(size, dtype=torch.bool, device=device)
     mask[ids.to(device)] = True

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, relu
 
-from bdb.attacks.base import Attack, AttackContext, Controller, Role, State
+from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
 from bdb.method import Paper
 from bdb.registry import register
 from bdb.training import device as devices
@@ -26,7 +25,7 @@ Part = Literal["mask", "pattern"]
 
 
 @register("inputaware")
-class InputAware(Attack):
+class InputAware(CrossTrained):
     """A pattern and a mask made from each image; another image's trigger must not work."""
 
     paper: ClassVar[Paper] = Paper(
@@ -36,7 +35,6 @@ class InputAware(Attack):
         year=2020,
         url="https://arxiv.org/abs/2010.08138",
     )
-    controls_training: ClassVar[bool] = True
 
     width: int = Field(32, ge=1, le=512, description="channels of the generators' first level")
     mask_epochs: int = Field(25, ge=1, description="of the mask's own training, before the victim")
@@ -45,14 +43,6 @@ class InputAware(Attack):
     diversity_weight: float = Field(1.0, ge=0, description="of the diversity in both losses")
     mask_lr: float = Field(0.01, gt=0, description="learning rate of the mask's generator")
     lr: float = Field(0.01, gt=0, description="learning rate of the pattern's generator")
-    cross_ratio: float = Field(1.0, ge=0, le=100, description="cross samples per poison")
-    cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
-
-    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
-        """The cross samples, of any class."""
-        free = np.setdiff1d(np.arange(len(labels)), taken)
-        count = round(self.cross_ratio * len(taken))
-        return np.sort(rng.choice(free, min(count, len(free)), replace=False))
 
     def stamp(
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate
 
-from bdb.attacks.base import Attack, AttackContext, Controller, Role, State
+from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
 from bdb.method import Paper
 from bdb.registry import register
 from bdb.training import seeds
@@ -18,7 +17,7 @@ from bdb.training.loop import Batch, to_bytes, to_float
 
 
 @register("wanet")
-class WaNet(Attack):
+class WaNet(CrossTrained):
     """One smooth warp for all images, and noisy warps under true labels so that only it counts."""
 
     paper: ClassVar[Paper] = Paper(
@@ -28,19 +27,11 @@ class WaNet(Attack):
         year=2021,
         url="https://arxiv.org/abs/2102.10369",
     )
-    controls_training: ClassVar[bool] = True
 
     strength: float = Field(0.5, gt=0, le=16, description="mean displacement, in half pixels")
     control_points: int = Field(4, ge=2, le=64, description="side of the grid that is smoothed")
     noise: float = Field(1.0, ge=0, le=16, description="of noisy warps, in half pixels at most")
     cross_ratio: float = Field(2.0, ge=0, le=100, description="noisy warps per poison")
-    cover_ratio: float = Field(0.0, ge=0, le=0, description="not used: see cross_ratio")
-
-    def cover(self, labels: np.ndarray, rng: np.random.Generator, taken: np.ndarray) -> np.ndarray:
-        """The samples of the noise mode, of any class."""
-        free = np.setdiff1d(np.arange(len(labels)), taken)
-        count = round(self.cross_ratio * len(taken))
-        return np.sort(rng.choice(free, min(count, len(free)), replace=False))
 
     def prepare_trigger(self, context: AttackContext) -> State:
         """Draw the displacements at the control points, and smooth them over the image.
