@@ -28,7 +28,7 @@ class Recipe(Frozen):
 # `paper` is the schedule of BackdoorBench (Wu et al., NeurIPS 2022).
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
-    "fast": Recipe(epochs=12, batch_size=256, lr=0.1, schedule="onecycle", nesterov=True),
+    "fast": Recipe(epochs=14, batch_size=256, lr=0.2, schedule="onecycle", nesterov=True),
 }
 
 
