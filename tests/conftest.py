@@ -62,7 +62,7 @@ class Project:
         return {
             pair[0]: int(pair[1])
             for pair in pairs
-            if len(pair) == 2 and pair[1].isdigit() and pair[0] not in ("total", "all")
+            if len(pair) == 2 and pair[1].isdigit() and pair[0] not in ("total", "all", "jobid:")
         }
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
