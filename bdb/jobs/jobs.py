@@ -171,6 +171,7 @@ class Jobs:
 REPORT = (
     "board.parquet",
     "board.csv",
+    "costs.csv",
     "summary.csv",
     "summary.md",
     "metrics.json",

@@ -15,20 +15,20 @@ from bdb.layout import Run
 
 UNDEFENDED = "none"
 GROUP = ["dataset", "model", "attack", "poison_ratio", "defense"]
+KEYS = [*GROUP[:4], "seed", "defense"]
+# What differs between two runs of the same params on the same machine.
+COSTS = ["seconds", "memory_mb"]
 DETECTION = ("tpr", "fpr", "f1", "auroc", "average_precision", "tpr_at_1_fpr", "tpr_at_5_fpr")
 RATES = ("c_acc", "asr", "ra", "der", "rir")
 COLUMNS = (
-    *GROUP[:4],
-    "seed",
-    "defense",
+    *KEYS,
     *RATES,
     *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
     "backdoored",
     "suspected_targets",
     "psnr",
     "ssim",
-    "seconds",
-    "memory_mb",
+    *COSTS,
     "device",
     "torch",
     "bdb",
@@ -62,6 +62,17 @@ def summarise(board: pd.DataFrame) -> pd.DataFrame:
     keys = pd.MultiIndex.from_frame(summary[GROUP[:4]])
     before = victims.reindex(keys).to_numpy()
     return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"])
+
+
+def costs(board: pd.DataFrame) -> pd.DataFrame:
+    """What every cell took; the only table that a second run does not repeat byte by byte."""
+    return board[[*KEYS, *COSTS]]
+
+
+def without_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """The board or its summary, without what a second run does not repeat."""
+    kept = [name for name in table.columns if not name.startswith(tuple(COSTS))]
+    return table[kept]
 
 
 def half_width(values: pd.Series) -> float:
@@ -147,7 +158,7 @@ def _row(
     for split, values in measured.get("detection", {}).items():
         row |= {f"{split}_{name}": _number(values.get(name)) for name in DETECTION}
     row |= {name: _number(trigger.get(name)) for name in ("psnr", "ssim")}
-    row |= {name: record[name] for name in ("seconds", "memory_mb", "device", "torch")}
+    row |= {name: record[name] for name in (*COSTS, "device", "torch")}
     return row | {name: record[name] for name in ("bdb", "git", "code")}
 
 

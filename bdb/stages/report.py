@@ -19,8 +19,9 @@ def run(jobs: Jobs) -> None:
     summary = boards.summarise(board)
     folder = layout.RESULTS
     artifacts.write_table(folder / "board.parquet", board)
-    artifacts.write_text(folder / "board.csv", _csv(board))
-    artifacts.write_text(folder / "summary.csv", _csv(summary))
+    artifacts.write_text(folder / "board.csv", _csv(boards.without_costs(board)))
+    artifacts.write_text(folder / "costs.csv", _csv(boards.costs(board)))
+    artifacts.write_text(folder / "summary.csv", _csv(boards.without_costs(summary)))
     artifacts.write_text(folder / "summary.md", boards.markdown(summary))
     artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
     plots.write(board, summary, folder / "plots")

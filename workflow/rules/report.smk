@@ -4,6 +4,7 @@ rule report:
     output:
         "results/board.parquet",
         report("results/board.csv", caption="../report/board.rst", category="Board"),
+        report("results/costs.csv", caption="../report/costs.rst", category="Board"),
         report("results/summary.csv", caption="../report/summary.rst", category="Board"),
         "results/summary.md",
         "results/metrics.json",

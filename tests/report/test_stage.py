@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from bdb import params, presets
+from bdb.jobs import catalogue, plan
+from bdb.jobs.jobs import REPORT, Jobs
+from bdb.report import board as boards
+from bdb.stages import report
+
+VARY = {"board.parquet", "costs.csv", "report/index.html"}
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Jobs:
+    raw = yaml.safe_load(presets.text("smoke"))
+    raw["grid"]["analysis"] = []
+    methods = catalogue.load()
+    return Jobs(plan.make(params.parse(raw, methods), methods))
+
+
+def write(folder: Path, jobs: Jobs, board: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(boards, "make", lambda _: board)
+    report.run(jobs)
+    return folder / "results"
+
+
+def test_a_run_that_took_longer_writes_the_same_bytes_but_for_the_costs(
+    jobs: Jobs, board: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slower = board.assign(seconds=board["seconds"] * 1.7, memory_mb=board["memory_mb"] + 1)
+    one = write(tmp_path / "one", jobs, board, monkeypatch)
+    two = write(tmp_path / "two", jobs, slower, monkeypatch)
+    differ = {name for name in REPORT if (one / name).read_bytes() != (two / name).read_bytes()}
+    assert differ == VARY
+    again = write(tmp_path / "again", jobs, board, monkeypatch)
+    assert all((one / name).read_bytes() == (again / name).read_bytes() for name in REPORT)
+
+
+def test_the_costs_stand_in_their_own_table_and_in_the_full_one(
+    jobs: Jobs, board: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = write(tmp_path / "it", jobs, board, monkeypatch)
+    costs, split = pd.read_csv(results / "costs.csv"), pd.read_csv(results / "board.csv")
+    assert list(costs.columns) == [*boards.KEYS, "seconds", "memory_mb"]
+    pd.testing.assert_frame_equal(costs[boards.KEYS], split[boards.KEYS])
+    full = pd.read_parquet(results / "board.parquet")
+    assert set(full.columns) == {*costs.columns, *split.columns}
+    summary = pd.read_csv(results / "summary.csv")
+    assert not any("seconds" in name for name in (*summary.columns, *split.columns))
+    assert '"seconds_mean"' in (results / "report" / "index.html").read_text()
