@@ -9,10 +9,17 @@ import torch
 from torch import nn
 
 from bdb.errors import ParamsError
+from bdb.training import leases
 
 
 def pick() -> torch.device:
-    """The device named by BDB_DEVICE, else a GPU if there is one, else the CPU."""
+    """The device named by BDB_DEVICE, else a GPU if there is one, else the CPU.
+
+    Raises:
+        ParamsError: BDB_DEVICE, or BDB_JOBS_PER_GPU, is not what it should be.
+    """
+    if torch.backends.cuda.is_built():
+        leases.take()
     wanted = os.environ.get("BDB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)

@@ -1,0 +1,117 @@
+"""Which GPU a job takes on a machine where no batch system hands them out.
+
+Snakemake limits how many jobs compute on GPUs at once but gives none of them a GPU, and torch would
+put all of them on the first. So each job takes a slot of a GPU: a file lock, which the kernel frees
+when the job ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from bdb import console
+from bdb.errors import ParamsError
+
+DEVICES = Path("/dev")
+SLOTS = "BDB_JOBS_PER_GPU"
+
+# Open for as long as the process lives: closing a file gives its lock back.
+_held: list[TextIO] = []
+
+
+def take(devices: Path = DEVICES, poll: float = 0.5) -> None:
+    """Give this process the least loaded GPU, once one is free, unless that is decided already.
+
+    Must come before torch first looks for GPUs: CUDA reads CUDA_VISIBLE_DEVICES once.
+
+    Raises:
+        ParamsError: BDB_JOBS_PER_GPU is not a number of jobs, or the locks cannot be written.
+    """
+    gpus = count(devices)
+    if not gpus or _is_decided():
+        return
+    slots = jobs_per_gpu()
+    folder = _lock_folder()
+    said = False
+    while (gpu := _try_to_take(folder, gpus, slots)) is None:
+        if not said:
+            console.say(f"waiting for a GPU: {gpus} here, {slots} job(s) on each")
+            said = True
+        time.sleep(poll)
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+
+
+def count(devices: Path = DEVICES) -> int:
+    """How many NVIDIA GPUs this machine, or this container, has."""
+    return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
+
+
+def jobs_per_gpu() -> int:
+    """How many jobs may share a GPU.
+
+    Raises:
+        ParamsError: BDB_JOBS_PER_GPU is not a positive whole number.
+    """
+    text = os.environ.get(SLOTS) or "1"
+    if not re.fullmatch(r"0*[1-9][0-9]{0,2}", text):
+        raise ParamsError(f"{SLOTS}={text!r} is not a number of jobs; a whole number from 1 to 999")
+    return int(text)
+
+
+def _is_decided() -> bool:
+    """Whether somebody else has said which GPU is ours; an empty list says that none is."""
+    named = os.environ.get("SLURM_JOB_ID") or os.environ.get("BDB_DEVICE")
+    return bool(named) or "CUDA_VISIBLE_DEVICES" in os.environ
+
+
+def _lock_folder() -> Path:
+    """Where this user's locks lie."""
+    folder = Path(tempfile.gettempdir()) / f"bdb-gpus-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ParamsError(f"{folder}: {error.strerror}; set TMPDIR to a writable folder") from None
+    if folder.lstat().st_uid != os.getuid():
+        raise ParamsError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
+    return folder
+
+
+def _try_to_take(folder: Path, gpus: int, slots: int) -> int | None:
+    """Lock a slot of the GPU that has most of them free."""
+    with _alone(folder):
+        free = {gpu: list(_lock_free_slots(folder, gpu, slots)) for gpu in range(gpus)}
+        best = max(free, key=lambda gpu: len(free[gpu]))
+        mine = free[best].pop() if free[best] else None
+        for file in (file for files in free.values() for file in files):
+            file.close()
+    if mine is None:
+        return None
+    _held.append(mine)
+    return best
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process looks at a time: a look locks every free slot for a moment."""
+    with (folder / "turn").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_free_slots(folder: Path, gpu: int, slots: int) -> Iterator[TextIO]:
+    for slot in range(slots):
+        file = (folder / f"gpu{gpu}.{slot}").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+        else:
+            yield file
