@@ -20,14 +20,11 @@ PLUMBING = frozenset(
         "bdb.cli",
         "bdb.console",
         "bdb.errors",
-        "bdb.jobs.catalogue",
-        "bdb.jobs.code",
-        "bdb.jobs.jobs",
-        "bdb.jobs.plan",
         "bdb.layout",
         "bdb.params",
         "bdb.registry",
         "bdb.testing",
+        "bdb.training.leases",
     }
 )
 
@@ -73,11 +70,15 @@ def _closure(sources: Mapping[str, Source], modules: Iterable[str]) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in seen or name in PLUMBING or name not in sources:
+        if name in seen or _is_plumbing(name) or name not in sources:
             continue
         seen.add(name)
         waiting.extend(sources[name].imports)
     return seen
+
+
+def _is_plumbing(name: str) -> bool:
+    return name in PLUMBING or name.startswith("bdb.jobs")
 
 
 def _dotted(package: str, path: Path) -> str:
