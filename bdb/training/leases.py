@@ -8,6 +8,7 @@ when the job ends, however it ends.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import tempfile
@@ -52,6 +53,12 @@ def take(devices: Path = DEVICES, poll: float = 0.5) -> None:
 def count(devices: Path = DEVICES) -> int:
     """How many NVIDIA GPUs this machine, or this container, has."""
     return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
+
+
+def share(jobs: int, devices: Path = DEVICES) -> None:
+    """Let this process's children put so many jobs at once on the GPUs, unless the user said."""
+    if gpus := count(devices):
+        os.environ.setdefault(SLOTS, str(max(1, math.ceil(jobs / gpus))))
 
 
 def jobs_per_gpu() -> int:

@@ -176,8 +176,24 @@ def test_what_is_decided_stays(
     assert leases._held == []
 
 
+@pytest.mark.parametrize(("jobs", "slots"), [(0, "1"), (1, "1"), (3, "1"), (4, "2"), (12, "4")])
+def test_jobs_share_the_gpus(undecided: Machine, jobs: int, slots: str) -> None:
+    leases.share(jobs, undecided.devices)
+    assert os.environ.pop("BDB_JOBS_PER_GPU") == slots
+
+
+def test_the_user_says_how_many_jobs_share_a_gpu(
+    undecided: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BDB_JOBS_PER_GPU", "3")
+    leases.share(12, undecided.devices)
+    assert leases.jobs_per_gpu() == 3
+
+
 def test_without_a_gpu_nothing_happens(undecided: Machine, tmp_path: Path) -> None:
     leases.take(tmp_path / "no such folder")
+    leases.share(4, tmp_path / "no such folder")
+    assert "BDB_JOBS_PER_GPU" not in os.environ
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert list(undecided.locks.iterdir()) == []
 
