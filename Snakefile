@@ -1,9 +1,16 @@
-from snakemake.utils import min_version
+from snakemake.utils import min_version, validate
 
 min_version("9.0")
 
 
+# First, since it reads params.yaml with care: a mistake in there is one line, and exit code 2.
+include: "workflow/rules/common.smk"
+
+
 configfile: "params.yaml"
+
+
+validate(config, "workflow/schemas/params.schema.yaml", set_default=False)
 
 
 report: "workflow/report/workflow.rst"
@@ -12,7 +19,6 @@ report: "workflow/report/workflow.rst"
 container: "docker://python:3.11-slim"
 
 
-include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/poison.smk"
 include: "workflow/rules/train.smk"

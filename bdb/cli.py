@@ -161,6 +161,22 @@ def docs(
         readmes.insert(readme, (layout.RESULTS / "summary.md").read_text(encoding="utf-8"))
 
 
+@app.command()
+def schema(
+    path: Annotated[Path | None, typer.Argument(help="the file to write; printed without")] = None,
+) -> None:
+    """Write the JSON schema of params.yaml, for editors and for Snakemake."""
+    from bdb import artifacts
+    from bdb.jobs import catalogue
+    from bdb.jobs import schema as schemas
+
+    text = schemas.text(catalogue.load())
+    if path:
+        artifacts.write_text(path, text)
+    else:
+        typer.echo(text, nl=False)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
