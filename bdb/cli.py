@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bdb import __version__, layout
+from bdb import __version__, errors, layout
 from bdb.errors import BdbError, ParamsError, unknown
 
 app = typer.Typer(
@@ -196,7 +196,6 @@ def main() -> None:
     """Run the command line; a user's mistake gives one line and exit code 2."""
     try:
         app()
-    except BdbError as error:
-        line = " ".join(str(error).split())
-        print(f"bdb: {line}", file=sys.stderr)  # noqa: T201
+    except (BdbError, OSError) as error:
+        print(f"bdb: {errors.line(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

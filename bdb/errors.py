@@ -8,7 +8,12 @@ BdbError
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+_SHOWN = 60  # letters of a value
+_LISTED = 30  # names
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co"}
 
 
 class BdbError(Exception):
@@ -34,6 +39,25 @@ class ArtifactError(BdbError):
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """Say that `name` is unknown, with the nearest known name, or with all of them if few."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
-    return f"{what} {str(name)!r} is not known; {hint}"
+    near = difflib.get_close_matches(str(name)[:_SHOWN], names, n=1)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    listed = f"known: {', '.join(names[:_LISTED]) or 'none'}{more}"
+    hint = f"did you mean {near[0]!r}?" if near else listed
+    return f"{what} {short(str(name))} is not known; {hint}"
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, cut off where it gets long."""
+    if isinstance(value, int) and value.bit_length() > 512:
+        text = hex(value)  # decimal digits would take long, and Python refuses to write so many
+    else:
+        text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def line(error: BaseException) -> str:
+    """What an error says, on one line that a terminal shows as it is."""
+    return "".join(
+        letter if unicodedata.category(letter) not in _UNPRINTABLE else ascii(letter)[1:-1]
+        for letter in " ".join(str(error).split())
+    )

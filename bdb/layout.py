@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdb.errors import ParamsError
+from bdb.errors import ParamsError, short
 
 PARAMS = Path("params.yaml")
 PREPARED = Path("data/prepared")
@@ -26,6 +26,7 @@ CLEAN_RATIO = "0"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _RATIO = re.compile(r"0(\.[0-9]*[1-9])?")
+_SEED = re.compile(r"s[0-9]{1,10}")
 
 
 @dataclass(frozen=True, order=True)
@@ -47,9 +48,9 @@ class Run:
         """
         parts = text.strip("/").split("/")
         named = len(parts) == 5 and all(_NAME.fullmatch(part) for part in parts[:3])
-        if not named or not _RATIO.fullmatch(parts[3]) or not re.fullmatch(r"s[0-9]+", parts[4]):
+        if not named or not _RATIO.fullmatch(parts[3]) or not _SEED.fullmatch(parts[4]):
             raise ParamsError(
-                f"run {text!r} is not dataset/model/attack/ratio/s<seed>, "
+                f"run {short(text)} is not dataset/model/attack/ratio/s<seed>, "
                 "as in digits/convnet/badnets/0.1/s0"
             )
         return cls(parts[0], parts[1], parts[2], parts[3], int(parts[4][1:]))

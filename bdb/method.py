@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bdb.errors import ParamsError, short
 
 
 class Frozen(BaseModel):
@@ -39,8 +41,17 @@ class Method(Frozen):
 
     @classmethod
     def make(cls, **fields: Any) -> Self:
-        """Build the method from fields as they stand in params.yaml."""
-        return cls(**fields)
+        """Build the method from fields as they stand in params.yaml.
+
+        Raises:
+            ParamsError: a field is unknown or out of range.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in (cls.kind, cls.name, *first["loc"]))
+            raise ParamsError(f"{key}: {short(first['input'])}: {first['msg']}") from None
 
     @classmethod
     def summary(cls) -> str:

@@ -5,24 +5,26 @@ An error is one line: the key, its value, what is allowed, and the nearest valid
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, Strict, ValidationError
 
-from bdb import layout
-from bdb.errors import ParamsError, unknown
+from bdb import layout, plain
+from bdb.errors import ParamsError, short, unknown
 from bdb.jobs.catalogue import Catalogue, Entry
 from bdb.method import Frozen
 from bdb.training.recipes import RECIPES, Recipe
 
-MAX_BYTES = 1 << 20
+MAX_JOBS = 250_000
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_*?\[\]-]{1,64}$")]
-Ratio = Annotated[float, Strict(), Field(gt=0, lt=1)]
+Ratio = Annotated[float, Strict(), Field(ge=1e-9, lt=1)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
 Fields = dict[str, dict[str, Any]]
 M = TypeVar("M", bound=BaseModel)
@@ -90,13 +92,14 @@ def load(catalogue: Catalogue, path: Path = layout.PARAMS) -> Settings:
     Raises:
         ParamsError: one line on the first thing that is wrong.
     """
-    return parse(_read(path), catalogue, str(path))
+    return parse(plain.read(path), catalogue, str(path))
 
 
 def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Settings:
     """Check parameters that have been read already."""
     if not isinstance(raw, dict):
         raise ParamsError(f"{where}: holds no keys; `bdb preset demo` puts a working file in place")
+    plain.check(raw, where)
     raw = dict(raw)
     if isinstance(raw.get("training"), dict):
         raw["training"] = _training(raw["training"], where)
@@ -114,63 +117,37 @@ def format_ratio(ratio: float) -> str:
     return f"{Decimal(repr(float(ratio))).normalize():f}"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without what a parameter file has no use for: aliases and repeated keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="an alias; write the value out", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file; `bdb preset demo` puts one in place")
-    if path.stat().st_size > MAX_BYTES:
-        raise ParamsError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except UnicodeDecodeError:
-        raise ParamsError(f"{path}: not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ParamsError(f"{path}:{line} {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ParamsError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-
-
 def _training(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     overrides = {key: value for key, value in raw.items() if key != "recipe"}
     name = raw.get("recipe", "fast")
     if not isinstance(name, str) or name not in RECIPES:
         raise ParamsError(f"{where}: training.{unknown('recipe', name, RECIPES)}")
-    _validate(Recipe, RECIPES[name].model_dump() | overrides, f"{where}: training")
+    fields = RECIPES[name].model_dump() | overrides
+    _validate(Recipe, fields, f"{where}: training", strict=True)
     return {"recipe": name, "overrides": overrides}
 
 
-def _validate(model: type[M], raw: Any, where: str) -> M:
+_PLAINER = {
+    "dict_type": "it should be a mapping, `key: value`",
+    "model_type": "it should be a mapping, `key: value`",
+    "tuple_type": "it should be a list, `- value`",
+}
+
+
+def _validate(model: type[M], raw: Any, where: str, strict: bool | None = None) -> M:
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _siblings(model, first["loc"])
             raise ParamsError(f"{where}: {unknown('key', key, known)}") from None
-        value = "" if first["type"] == "missing" else f" {_short(first['input'])} is not allowed:"
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise ParamsError(f"{where}: {key}:{value} {message}") from None
+        value = "" if first["type"] == "missing" else f" {short(first['input'])} is not allowed:"
+        message = _PLAINER.get(first["type"], first["msg"][0].lower() + first["msg"][1:])
+        raise ParamsError(
+            f"{where}: {key}:{value} {message}{_number_as_text(first['input'])}"
+        ) from None
 
 
 def _siblings(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
@@ -183,9 +160,12 @@ def _siblings(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]
     return [".".join((*map(str, place[:-1]), name)) for name in model.model_fields]
 
 
-def _short(value: Any) -> str:
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _number_as_text(value: Any) -> str:
+    """YAML takes `1e-3` for text, which nobody expects who writes it."""
+    if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]+[.]?[0-9]*e[+-]?[0-9]+", value):
+        return ""
+    digits, _, exponent = value.partition("e")
+    return f"; YAML needs {digits if '.' in digits else digits + '.0'}e{int(exponent):+d}"
 
 
 def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
@@ -202,10 +182,25 @@ def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
             axis += [name for name in matches if not (is_glob and name in axis)]
         axes[kind] = tuple(axis)
     for name, values in (axes | {"poison_ratio": grid.poison_ratio, "seed": grid.seed}).items():
-        for value in values:
-            if values.count(value) > 1:
-                raise ParamsError(f"{where}: grid.{name}: {value} stands twice; name it once")
-    return grid.model_copy(update=axes)
+        if len(set(values)) < len(values):
+            twice = next(value for value, count in Counter(values).items() if count > 1)
+            raise ParamsError(f"{where}: grid.{name}: {twice} stands twice; name it once")
+    grid = grid.model_copy(update=axes)
+    _check_size(grid, where)
+    return grid
+
+
+def _check_size(grid: Grid, where: str) -> None:
+    """Refuse a grid whose plan would fill the memory."""
+    runs = prod(
+        len(axis) for axis in (grid.dataset, grid.model, grid.attack, grid.poison_ratio, grid.seed)
+    )
+    jobs = runs * (1 + len(grid.defense) + len(grid.analysis))
+    if jobs > MAX_JOBS:
+        raise ParamsError(
+            f"{where}: grid: {jobs} jobs are more than the {MAX_JOBS} that can be planned; "
+            "shorten an axis"
+        )
 
 
 def _check_methods(section: Fields, catalogue: Catalogue, kind: str, where: str) -> None:
@@ -231,14 +226,15 @@ def check_fields(entry: Entry, fields: Mapping[str, Any], where: str) -> None:
     validator = Draft202012Validator(entry.schema)
     for error in sorted(validator.iter_errors(dict(fields)), key=lambda e: list(map(str, e.path))):
         key = ".".join(str(part) for part in error.absolute_path)
-        raise ParamsError(f"{where}.{key}: {_allowed(error)}")
+        raise ParamsError(f"{where}.{key}: {_allowed(error)}{_number_as_text(error.instance)}")
 
 
 def _allowed(error: Any) -> str:
     """What a schema says of a value, without the schema."""
     if error.validator == "anyOf" and error.context:
         error = error.context[0]
-    return str(error.message)
+    said, value = str(error.message), repr(error.instance)
+    return said.replace(value, short(error.instance)) if len(value) > len(said) // 2 else said
 
 
 def _check_clean_set(settings: Settings, catalogue: Catalogue, where: str) -> None:

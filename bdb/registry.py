@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cache
@@ -27,6 +28,8 @@ PACKAGES = {
 
 _registered: dict[str, dict[str, type[Method]]] = {kind: {} for kind in PACKAGES}
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+
 M = TypeVar("M", bound=type[Method])
 
 
@@ -34,10 +37,15 @@ def register(name: str) -> Callable[[M], M]:
     """Register a class under its kind's `name`.
 
     Raises:
-        RegistryError: another class has this name.
+        RegistryError: another class has this name, or it cannot stand in paths.
     """
 
     def decorate(cls: M) -> M:
+        if not _NAME.fullmatch(name):
+            raise RegistryError(
+                f"{cls.kind} {name!r} of {_place(cls)}: a name is made of a-z, 0-9 and _, "
+                "for it stands in paths"
+            )
         table = _registered[cls.kind]
         known = table.get(name)
         if known is not None and _place(known) != _place(cls):
