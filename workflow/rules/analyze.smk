@@ -20,7 +20,6 @@ rule analyze:
         f"logs/analyze/{RUN}/{{tool}}.log",
     benchmark:
         f"benchmarks/analyze/{RUN}/{{tool}}.tsv"
-    retries: 1
     resources:
         gpu=1,
         mem_mb=grow(4000),

@@ -19,7 +19,6 @@ rule defend:
         f"benchmarks/defend/{RUN}/{{defense}}.tsv"
     wildcard_constraints:
         defense=names("defense", mitigates=True),
-    retries: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),

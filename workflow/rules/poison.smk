@@ -7,7 +7,6 @@ rule poison:
         f"logs/poison/{RUN}.log",
     benchmark:
         f"benchmarks/poison/{RUN}.tsv"
-    retries: 1
     resources:
         gpu=1,
         mem_mb=grow(4000),

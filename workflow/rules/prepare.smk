@@ -8,7 +8,6 @@ rule prepare:
         "logs/prepare/{dataset}.log",
     benchmark:
         "benchmarks/prepare/{dataset}.tsv"
-    retries: 1
     resources:
         mem_mb=grow(4000),
         runtime=60,

@@ -10,7 +10,6 @@ rule clean:
         "logs/clean/{dataset}/{model}/s{seed}.log",
     benchmark:
         "benchmarks/clean/{dataset}/{model}/s{seed}.tsv"
-    retries: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),
@@ -36,7 +35,6 @@ rule train:
         f"benchmarks/train/{RUN}.tsv"
     wildcard_constraints:
         attack=names("attack", controls_training=False),
-    retries: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),
