@@ -144,6 +144,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         params.load(CATALOGUE, tmp_path / ("x" * 300))
 
 
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(path: Path, *_: object) -> None:  # root may read whatever the mode says
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ParamsError, match=r"cannot be read \(Permission denied\)"):
+        params.load(CATALOGUE, tmp_path / "params.yaml")
+
+
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("\ufeff" + presets.text("demo"), encoding="utf-8")
