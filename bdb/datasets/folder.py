@@ -44,7 +44,15 @@ class Folder(Dataset):
         Raises:
             DataError: a folder or file will not do; the message names it.
         """
-        top = root / Path(self.path).expanduser()
+        top = root / _home(self.path)
+        try:
+            return self._read(top)
+        except OSError as error:
+            raise DataError(
+                f"{error.filename!r} cannot be read ({error.strerror}); allow it, or remove it"
+            ) from error
+
+    def _read(self, top: Path) -> RawData:
         names = {entry.name for entry in _entries(top, top)}
         if not {"train", "test"} <= names:
             return self._raw(*self._part(_classes(top, top)))
@@ -73,6 +81,13 @@ class Folder(Dataset):
     def _decode(self, classes: Classes, names: list[str]) -> ImageSet:
         paths, labels = _flat(classes, names)
         return ImageSet.whole(raw_files.decode_all(paths, self.size, _FORMATS), labels)
+
+
+def _home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"the data set's path {path!r} begins with an unknown user") from error
 
 
 def _flat(classes: Classes, names: list[str]) -> tuple[list[Path], torch.Tensor]:
@@ -125,8 +140,12 @@ def _entries(folder: Path, top: Path) -> list[Path]:
         ) from error
     inside = os.path.realpath(top)
     for entry in entries:
-        if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
+        if not entry.is_symlink():
+            continue
+        if not Path(os.path.realpath(entry)).is_relative_to(inside):
             raise DataError(f"{str(entry)!r} is a link out of the folder; copy what it points to")
+        if not entry.exists():
+            raise DataError(f"{str(entry)!r} is a link that leads nowhere; remove it")
     return entries
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from bdb.errors import DataError
 
 _SECONDS_WITHOUT_ANSWER = 15.0
+# A chunk of a file may be as long as the file, and is read whole.
+_MAX_BYTES = 1 << 28
 
 
 def fetch(title: str, root: Path, folder: str, download: Callable[[Path], object]) -> None:
@@ -76,7 +78,9 @@ def decode_all(paths: Sequence[Path], size: int, formats: tuple[str, ...]) -> Te
     """
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
     with warnings.catch_warnings():
-        # Pillow warns of images that would fill the memory, and refuses only twice their size.
+        # What is odd but can be read is read in silence. Of images that would fill the memory
+        # Pillow only warns, and refuses no less than twice their size.
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for row, path in zip(images, paths, strict=True):
             row[:] = _decode(path, size, formats)
@@ -85,6 +89,8 @@ def decode_all(paths: Sequence[Path], size: int, formats: tuple[str, ...]) -> Te
 
 def _decode(path: Path, size: int, formats: tuple[str, ...]) -> np.ndarray:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"larger than {_MAX_BYTES} bytes")
         with Image.open(path, formats=formats) as opened:
             image = _to_rgb(ImageOps.exif_transpose(opened))
         if image.size != (size, size):

@@ -1,14 +1,16 @@
+import errno
 import os
 import shutil
 import struct
+import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bdb.datasets.base import RawData
 from bdb.datasets.folder import Folder
@@ -214,6 +216,33 @@ def looping_link(top: Path) -> str:
     return "loop.png"
 
 
+def looping_class(top: Path) -> str:
+    (top / "emu").symlink_to("emu", target_is_directory=True)
+    return "emu"
+
+
+def dangling_class(top: Path) -> str:
+    (top / "emu").symlink_to("nowhere", target_is_directory=True)
+    return "emu"
+
+
+def dangling_under_any_name(top: Path) -> str:
+    (top / "cat" / "notes").symlink_to("nowhere")
+    return "notes"
+
+
+def class_of_all_classes(top: Path) -> str:
+    (top / "emu").symlink_to(".", target_is_directory=True)
+    return os.path.join("emu", "cat")
+
+
+def class_beside_link_prefix(top: Path) -> str:
+    """`mine-too` begins like `mine`, but does not lie in it."""
+    paint(top.parent / "mine-too" / "a.png", RED)
+    (top / "emu").symlink_to("../mine-too", target_is_directory=True)
+    return "emu"
+
+
 def pipe(top: Path) -> str:
     os.mkfifo(top / "cat" / "pipe.png")
     return "pipe.png"
@@ -229,12 +258,61 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
+def png(path: Path, *chunks: bytes, side: int = 8) -> str:
+    """Write a black PNG with more chunks in it, or one that only claims to be so large."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(72)))
+    image = b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + pixels + chunk(b"IEND", b"")
+    path.write_bytes(image)
+    return path.name
+
+
 def bomb(top: Path) -> str:
     """A few bytes that say 12,000 x 12,000 pixels, which Pillow alone would only warn of."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0))
-    image = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
-    (top / "cat" / "bomb.png").write_bytes(image + chunk(b"IEND", b""))
-    return "bomb.png"
+    return png(top / "cat" / "bomb.png", side=12_000)
+
+
+def huge_bomb(top: Path) -> str:
+    return png(top / "cat" / "huge.png", side=50_000)
+
+
+def profile_bomb(top: Path) -> str:
+    """A colour profile of 64 MB in 64 kB."""
+    profile = b"icc\0\0" + zlib.compress(bytes(1 << 26), 9)
+    return png(top / "cat" / "profile.png", chunk(b"iCCP", profile))
+
+
+def text_bomb(top: Path) -> str:
+    text = b"comment\0\0" + zlib.compress(bytes(1 << 26), 9)
+    return png(top / "cat" / "text.png", chunk(b"zTXt", text))
+
+
+def many_texts(top: Path) -> str:
+    text = b"comment\0\0" + zlib.compress(bytes((1 << 20) - 1), 9)
+    return png(top / "cat" / "texts.png", *[chunk(b"zTXt", text)] * 80)
+
+
+def claimed_chunk(top: Path) -> str:
+    """A text of two gigabytes, or so the chunk says."""
+    return png(top / "cat" / "claim.png", struct.pack(">I", 2**31 - 1) + b"tEXt" + bytes(64))
+
+
+def sparse_giant(top: Path) -> str:
+    """A file of a terabyte that takes no place on the disk, and begins as an image."""
+    png(top / "cat" / "giant.png", struct.pack(">I", 2**31 - 1) + b"tEXt")
+    os.truncate(top / "cat" / "giant.png", 1 << 40)
+    return "giant.png"
+
+
+def empty(top: Path) -> str:
+    (top / "cat" / "empty.png").touch()
+    return "empty.png"
+
+
+def truncated_png(top: Path) -> str:
+    path = top / "cat" / "5.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    return os.path.join("cat", "5.png")
 
 
 def line_break_in_name(top: Path) -> str:
@@ -266,9 +344,22 @@ def missing(top: Path) -> str:
         class_link_out,
         dangling_link,
         looping_link,
+        looping_class,
+        dangling_class,
+        dangling_under_any_name,
+        class_of_all_classes,
+        class_beside_link_prefix,
         pipe,
         nested,
         bomb,
+        huge_bomb,
+        profile_bomb,
+        text_bomb,
+        many_texts,
+        claimed_chunk,
+        sparse_giant,
+        empty,
+        truncated_png,
         line_break_in_name,
         unprintable_class,
         missing,
@@ -278,6 +369,69 @@ def test_what_will_not_do_is_refused_by_name(top: Path, spoil: Callable[[Path], 
     assert spoil(top) in refusal(top)
 
 
-def test_the_bomb_is_refused_for_its_size(top: Path) -> None:
-    bomb(top)
+@pytest.mark.parametrize("spoil", [bomb, huge_bomb])
+def test_a_bomb_is_refused_before_a_pixel_is_decoded(
+    top: Path, spoil: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, load = spoil(top), ImageFile.ImageFile.load
+
+    def watch(image: ImageFile.ImageFile) -> object:
+        assert not str(image.filename).endswith(name)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", watch)
     assert "exceeds limit" in refusal(top)
+
+
+@pytest.mark.parametrize(
+    "spoil", [profile_bomb, text_bomb, many_texts, claimed_chunk, sparse_giant]
+)
+def test_chunks_do_not_fill_the_memory(top: Path, spoil: Callable[[Path], str]) -> None:
+    shutil.rmtree(top / "dog")
+    for i in range(10):
+        paint(top / "dog" / f"{i}.png", GREEN)
+    name = spoil(top)
+    tracemalloc.start()
+    try:
+        said = refusal(top)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert name in said
+    assert peak < 1 << 25
+
+
+def test_odd_images_that_can_be_read_are_read_in_silence(
+    top: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    png(top / "cat" / "exif.png", chunk(b"eXIf", b"MM\0*rubbish"))
+    png(top / "cat" / "a\nb.png")
+    assert len(read(top).train) == 18
+    assert not recwarn.list
+
+
+def test_what_may_not_be_looked_into_is_named(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who is not root, whom the modes do not stop."""
+    iterdir, is_file = Path.iterdir, Path.is_file
+
+    def list_all_but_cats(path: Path) -> Iterator[Path]:
+        if path.name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    def ask_all_but_dogs(path: Path) -> bool:
+        if path.parent.name == "dog":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", list_all_but_cats)
+        assert f"{str(top / 'cat')!r} is not a folder that can be read (Perm" in refusal(top)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", ask_all_but_dogs)
+        assert f"{str(top / 'dog' / '0.jpg')!r} cannot be read (Permission denied)" in refusal(top)
+
+
+def test_an_unknown_home_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'~nobody-of-this-name/x' begins with an unknown user"):
+        Folder.make(path="~nobody-of-this-name/x").read(tmp_path)
