@@ -1,5 +1,6 @@
 # make demo    the embedded default: environment, workflow, and where the results lie
 # make test    environment, lint, types, and the whole test suite
+# make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
 # make docs    the method catalogue, and the demo's table in README
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest docs clean
+.PHONY: help demo test lint types pytest slurm docs clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -32,6 +33,9 @@ types: $(VENV)/.test
 pytest: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+slurm: $(VENV)/.test
+	$(BIN)/python -m pytest -m slurm -s tests/workflow/test_slurm.py
+
 docs: demo
 	$(BIN)/bdb docs docs/methods.md --readme README.md
 
@@ -46,5 +50,5 @@ $(VENV)/.engines: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable '.[engines,test]'
+	$(INSTALL) --editable '.[engines,slurm,kubernetes,test]'
 	touch $@ $(VENV)/.engines
