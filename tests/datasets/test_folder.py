@@ -311,7 +311,7 @@ def empty(top: Path) -> str:
 
 def truncated_png(top: Path) -> str:
     path = top / "cat" / "5.png"
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(path.read_bytes()[:-40])
     return os.path.join("cat", "5.png")
 
 
