@@ -1,0 +1,90 @@
+"""What no test can build here: the image's recipe and the catalogue's entry name what exists."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def instructions(name: str) -> list[list[str]]:
+    """The arguments of every such instruction in the Dockerfile, without options."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    found = [line[1:] for line in lines if line and line[0] == name]
+    return [[word for word in line if not word.startswith("--")] for line in found]
+
+
+def test_all_that_the_image_copies_exists() -> None:
+    copied = [name for *names, _ in instructions("COPY") for name in names]
+    assert len(copied) > 5
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_what_is_copied_first_is_all_that_the_installation_reads() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    read = {*project["project"]["license-files"], *wheel["force-include"], "constraints.txt"}
+    read |= {"pyproject.toml", "Makefile", project["project"].get("readme", "Makefile")}
+    copies = instructions("COPY")
+    assert read <= {name for *names, _ in copies[:-1] for name in names}
+    assert copies[-1] == [".", "."]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_the_makefile_makes_what_the_image_asks_for() -> None:
+    commands = [" ".join(line) for line in (*instructions("RUN"), *instructions("CMD"))]
+    (environment,) = [word.split("=")[1] for (word,) in instructions("ARG")]
+    assert "make .venv/$ENVIRONMENT" in commands
+    assert any("make, demo" in command for command in commands)
+    docs = (ROOT / "docs" / "docker.md").read_text()
+    others = re.findall(r"--build-arg ENVIRONMENT=(\S+?)`", docs)
+    for target in ("demo", *(f".venv/{name}" for name in (environment, *others))):
+        command = ["make", "--dry-run", "--always-make", target]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "pip install" in done.stdout
+
+
+def test_the_image_does_not_run_as_root_nor_carry_what_git_ignores() -> None:
+    assert instructions("USER") == [["bdb"]]
+    left_out = set((ROOT / ".dockerignore").read_text().splitlines())
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    for line in (line for line in lines if line and line[0] not in "#!"):
+        path = line.strip("/")
+        folders = {path, f"**/{path}", *(str(parent) for parent in Path(path).parents)}
+        assert folders & left_out, f"{line} is in .gitignore alone"
+
+
+def test_the_catalogue_finds_what_it_looks_for() -> None:
+    entry = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    usage = entry["usage"]
+    assert usage["report"] is True
+    assert usage["mandatory-flags"].keys() == {"desc", "flags"}
+    assert set(usage["software-stack-deployment"].values()) == {False}
+    for profile in re.findall(r"workflow/profiles/\w+", usage["mandatory-flags"]["desc"]):
+        assert (ROOT / profile / "config.yaml").is_file()
+    readme = (ROOT / "config" / "README.md").read_text()
+    keys = yaml.safe_load((ROOT / "workflow/schemas/params.schema.yaml").read_text())["properties"]
+    assert [key for key in keys if f"`{key}`" not in readme] == []
+    assert {"snakemake", "workflow"} <= set((ROOT / "README.md").read_text().lower().split())
+
+
+def test_the_catalogues_snakefile_is_the_one_above(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "workflow/Snakefile", "-n"]
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    done = subprocess.run(
+        [*command, "--cores", "1", "--quiet", "all", "--", "prepare_all"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
