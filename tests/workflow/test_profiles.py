@@ -76,6 +76,8 @@ def test_the_grid_runs_in_pods(new_project: Callable[..., Any], tmp_path: Path) 
     project.params["grid"] |= {"defense": [], "analysis": []}
     project.params["training"]["epochs"] = 4
     project.save()
+    raw = project.folder / "data/raw"
+    raw.mkdir(parents=True)
     profile = project.folder / "workflow/profiles/kubernetes/config.yaml"
     profile.write_text(profile.read_text().replace("/bdb/project", str(project.folder)))
     metrics = "results/metrics/digits/convnet/badnets/0.1/s0.json"
@@ -86,6 +88,7 @@ def test_the_grid_runs_in_pods(new_project: Callable[..., Any], tmp_path: Path) 
         ran = snakemake(project, "kubernetes", *quickly, "--", metrics)
         assert ran.returncode == 0, ran.stdout + ran.stderr + server.logs()
         assert (project.folder / metrics).is_file()
+        assert {link.resolve() for link in tmp_path.glob("*/data/raw")} == {raw}
         asked = [container["resources"] for container in server.containers()]
     gpus = [
         (of["requests"].get("nvidia.com/gpu"), of["limits"].get("nvidia.com/gpu")) for of in asked
