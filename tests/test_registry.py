@@ -4,7 +4,7 @@ import pytest
 
 from bdb import registry
 from bdb.attacks.badnets import BadNets
-from bdb.errors import RegistryError
+from bdb.errors import ParamsError, RegistryError
 from bdb.method import Method
 
 
@@ -17,6 +17,20 @@ def test_a_name_cannot_be_taken_twice() -> None:
     with pytest.raises(RegistryError, match="'badnets' is registered by"):
         registry.register("badnets")(Other)
     assert registry.get("attack", "badnets") is BadNets
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "with space", "dash-ed", "é", "x" * 65])
+def test_a_name_must_be_able_to_stand_in_paths(name: str) -> None:
+    with pytest.raises(RegistryError, match="it stands in paths"):
+        registry.register(name)(BadNets)
+    assert BadNets.name == "badnets"
+
+
+def test_fields_that_will_not_do_are_one_line() -> None:
+    with pytest.raises(ParamsError) as error:
+        BadNets.make(patch_size="wide" * 99)
+    assert str(error.value).startswith("attack.badnets.patch_size: 'widewide")
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_registering_a_class_again_is_harmless() -> None:
