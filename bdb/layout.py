@@ -74,6 +74,18 @@ class Run:
         return Run(self.dataset, self.model, CLEAN_ATTACK, CLEAN_RATIO, self.seed)
 
 
+def expand(path: str) -> Path:
+    """A path that the user wrote, with `~` put in full.
+
+    Raises:
+        ParamsError: it begins with a user who is not known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ParamsError(f"path {short(path)} begins with an unknown user; write it out") from None
+
+
 def prepared(dataset: str, split: str) -> Path:
     """One split of a prepared data set."""
     return PREPARED / dataset / f"{split}.safetensors"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
+from bdb import layout
 from bdb.datasets import raw_files
 from bdb.datasets.base import Dataset, ImageSet, RawData
 from bdb.errors import DataError
@@ -43,8 +44,9 @@ class Folder(Dataset):
 
         Raises:
             DataError: a folder or file will not do; the message names it.
+            ParamsError: the path begins with an unknown user.
         """
-        top = root / _home(self.path)
+        top = root / layout.expand(self.path)
         try:
             return self._read(top)
         except OSError as error:
@@ -81,13 +83,6 @@ class Folder(Dataset):
     def _decode(self, classes: Classes, names: list[str]) -> ImageSet:
         paths, labels = _flat(classes, names)
         return ImageSet.whole(raw_files.decode_all(paths, self.size, _FORMATS), labels)
-
-
-def _home(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"the data set's path {path!r} begins with an unknown user") from error
 
 
 def _flat(classes: Classes, names: list[str]) -> tuple[list[Path], torch.Tensor]:

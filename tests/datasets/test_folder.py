@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from bdb.datasets.base import RawData
 from bdb.datasets.folder import Folder
-from bdb.errors import DataError
+from bdb.errors import DataError, ParamsError
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -433,5 +433,5 @@ def test_what_may_not_be_looked_into_is_named(top: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unknown_home_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'~nobody-of-this-name/x' begins with an unknown user"):
+    with pytest.raises(ParamsError, match="'~nobody-of-this-name/x' begins with an unknown user"):
         Folder.make(path="~nobody-of-this-name/x").read(tmp_path)
