@@ -74,7 +74,7 @@ class Run:
         return Run(self.dataset, self.model, CLEAN_ATTACK, CLEAN_RATIO, self.seed)
 
 
-def expand(path: str) -> Path:
+def expand(path: str, where: str = "path") -> Path:
     """A path that the user wrote, with `~` put in full.
 
     Raises:
@@ -83,7 +83,7 @@ def expand(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ParamsError(f"path {short(path)} begins with an unknown user; write it out") from None
+        raise ParamsError(f"{where}: {short(path)} begins with an unknown user") from None
 
 
 def prepared(dataset: str, split: str) -> Path:

@@ -109,6 +109,9 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     for kind, section in AXES.items():
         _check_methods(getattr(settings, section), catalogue, kind, f"{where}: {section}")
     _check_clean_set(settings, catalogue, where)
+    for name, fields in settings.datasets.items():
+        field = catalogue.get("dataset", name).capabilities.get("raw_field") or ""
+        layout.expand(fields.get(field, ""), f"{where}: datasets.{name}.{field}")
     return settings
 
 
