@@ -95,6 +95,8 @@ def test_a_mistake_gives_one_line_that_names_it(changes: dict[str, Any], message
         ("a: 2020-13-01\n", "line 1 '2020-13-01' is no timestamp"),
         ("a: !!binary aGk=\n", "a: b'hi' is not allowed"),
         ("a: !!set {x}\n", "a set has no place here"),
+        ("a: !!set x\n", "line 1 expected a mapping node"),
+        ("a: !!map [x]\n", "line 1 expected a mapping node"),
         ("a: !!pairs [x: 1]\n", "a tuple has no place here"),
         ("a: !!bool maybe\n", "line 1 'maybe' is no bool"),
         ("a: !!int ''\n", "line 1 '' is no int"),
