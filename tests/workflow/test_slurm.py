@@ -133,6 +133,13 @@ def test_a_second_run_has_nothing_to_do(done: Any) -> None:
     assert cluster_jobs() == before
 
 
+def test_dvc_has_nothing_to_do(done: Any) -> None:
+    if not (done.folder / ".dvc").is_dir():
+        pytest.skip("the project has no DVC")
+    status = done._run(sys.executable, "-m", "dvc", "status")
+    assert status.stdout == "Data and pipelines are up to date.\n", status.stderr
+
+
 def test_a_failing_job_is_tried_again_with_more_memory_and_its_log_shown(done: Any) -> None:
     before = cluster_jobs()
     done.params["defenses"] = {"strip": {"false_positive_rate": 0.2}}
