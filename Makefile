@@ -38,6 +38,7 @@ slurm: $(VENV)/.test
 
 docs: demo
 	$(BIN)/bdb docs docs/methods.md --readme README.md
+	$(BIN)/bdb schema workflow/schemas/params.schema.yaml
 
 clean:
 	rm -rf data/prepared data/poisoned results logs benchmarks .snakemake

@@ -26,10 +26,12 @@ include: "workflow/rules/defend.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analyze.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/record.smk"
 
 
 localrules:
     all,
+    record,
     prepare_all,
     clean_all,
     poison_all,
@@ -37,14 +39,10 @@ localrules:
     defend_all,
     evaluate_all,
     analyze_all,
+    report_all,
 
 
-# Every intermediate is named: one that was deleted is made again even while the end is fresh.
 rule all:
     default_target: True
     input:
-        every("poison"),
-        every("train"),
-        every("defend"),
-        every("analyze"),
-        every("report"),
+        rules.record.output,

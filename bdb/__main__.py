@@ -1,6 +1,16 @@
 """`python -m bdb`: what the workflow's rules call."""
 
-from bdb.cli import main
+import sys
+
+from bdb.errors import BdbError
+from bdb.jobs import work
 
 if __name__ == "__main__":
-    main()
+    try:
+        is_done = work.link(sys.argv[1:])
+    except (BdbError, OSError):
+        is_done = False  # The command line will say what is wrong.
+    if not is_done:
+        from bdb.cli import main
+
+        main()

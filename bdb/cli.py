@@ -5,15 +5,14 @@ Nothing here imports torch; the stages do when they run.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bdb import __version__, errors, layout
-from bdb.errors import BdbError, ParamsError, unknown
+from bdb.errors import BdbError
 
 app = typer.Typer(
     name="bdb",
@@ -28,33 +27,21 @@ RunText = Annotated[str, typer.Argument(metavar="RUN", help="dataset/model/attac
 Code = Annotated[str, typer.Option(help="refuse to run unless the code has this identity")]
 
 
-def _stage(name: str, code: str, *arguments: str) -> None:
-    """Run one job of params.yaml."""
-    from bdb.jobs import jobs as all_jobs
+def _stage(name: str, code: str, *arguments: str, raw: str = "") -> None:
+    """Do one job of params.yaml."""
+    from bdb.jobs import work
 
-    jobs = all_jobs.from_params()
-    run = layout.Run.parse(arguments[0]) if name not in ("prepare", "report") else None
-    values: list[Any] = [run, *arguments[1:]] if run else list(arguments)
-    if run is not None and run not in _known_runs(jobs):
-        raise ParamsError(unknown("run", run, map(str, jobs.plan.runs)))
-    job = getattr(jobs, name)(*values)
-    if code and job.code != code:
-        raise ParamsError(
-            f"--code {code}: the code is {job.code} now; it was edited after the plan was made: "
-            "start snakemake again"
-        )
-    importlib.import_module(f"bdb.stages.{name}").run(jobs, *values)
-
-
-def _known_runs(jobs: Any) -> set[layout.Run]:
-    """The grid's runs, and the clean models that some of their attacks need."""
-    return {*jobs.plan.runs, *(run.control for run in jobs.plan.runs)}
+    work.do(name, arguments, code, raw)
 
 
 @app.command()
-def prepare(dataset: str, code: Code = "") -> None:
+def prepare(
+    dataset: str,
+    code: Code = "",
+    raw: Annotated[str, typer.Option(help="refuse to run unless the raw files are these")] = "",
+) -> None:
     """Read a raw data set, check it, write one file per split."""
-    _stage("prepare", code, dataset)
+    _stage("prepare", code, dataset, raw=raw)
 
 
 @app.command()
@@ -91,6 +78,37 @@ def analyze(run: RunText, tool: str, code: Code = "") -> None:
 def report(code: Code = "") -> None:
     """Write the board, the plots and the HTML report."""
     _stage("report", code)
+
+
+@app.command()
+def sync() -> None:
+    """Check every output by content: keep it, restore it from the cache, or drop it."""
+    from bdb.jobs import jobs as all_jobs
+    from bdb.jobs import runcache
+    from bdb.jobs import sync as syncing
+
+    typer.echo(syncing.everything(all_jobs.from_params(), runcache.require()))
+
+
+@app.command()
+def bless(
+    reason: Annotated[str, typer.Option(help="why the change of code does not matter")],
+) -> None:
+    """Declare the outputs that lie here valid under code that has changed since."""
+    from bdb.jobs import bless as blessing
+    from bdb.jobs import jobs as all_jobs
+    from bdb.jobs import runcache
+
+    blessed = blessing.everything(all_jobs.from_params(), runcache.require(), reason)
+    typer.echo(f"{len(blessed)} jobs blessed")
+
+
+@app.command()
+def record() -> None:
+    """Let DVC take note of all outputs; the last job of a full Snakemake run."""
+    from bdb.jobs import engines
+
+    engines.record()
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ Paths are relative to the project's folder, the one that holds params.yaml.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from bdb.errors import ParamsError, short
 
 PARAMS = Path("params.yaml")
+RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 POISONED = Path("data/poisoned")
 CLEAN = Path("results/clean")
@@ -20,6 +22,7 @@ CELLS = Path("results/cells")
 METRICS = Path("results/metrics")
 ANALYSES = Path("results/analyses")
 RESULTS = Path("results")
+RECORDED = Path("logs/recorded")
 
 CLEAN_ATTACK = "none"
 CLEAN_RATIO = "0"
@@ -72,6 +75,11 @@ class Run:
     def control(self) -> Run:
         """The clean-model control of this run: the same data, model and seed."""
         return Run(self.dataset, self.model, CLEAN_ATTACK, CLEAN_RATIO, self.seed)
+
+
+def raw() -> Path:
+    """Where raw data sets lie: data/raw, or the folder that BDB_DATA names."""
+    return Path(os.environ.get("BDB_DATA") or RAW)
 
 
 def expand(path: str, where: str = "path") -> Path:

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, Strict, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
 
 from bdb import layout, plain
 from bdb.errors import ParamsError, short, unknown
@@ -80,6 +80,15 @@ class Settings(Frozen):
     clean_set: CleanSet = CleanSet()
     keep_defended_models: Annotated[bool, Strict()] = True
 
+    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def literal(self, key: str) -> Any:
+        """What stands in params.yaml under a dotted key, or None: what both engines compare."""
+        value: Any = self._raw
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
     def fields(self, kind: str, name: str) -> dict[str, Any]:
         """What params.yaml changes in a method."""
         section: Fields = getattr(self, AXES[kind])
@@ -100,12 +109,13 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     if not isinstance(raw, dict):
         raise ParamsError(f"{where}: holds no keys; `bdb preset demo` puts a working file in place")
     plain.check(raw, where)
-    raw = dict(raw)
+    given = dict(raw)
     if isinstance(raw.get("training"), dict):
-        raw["training"] = _training(raw["training"], where)
-    settings = _validate(Settings, raw, where)
+        given["training"] = _training(raw["training"], where)
+    settings = _validate(Settings, given, where)
     grid = _expand(settings.grid, catalogue, where)
     settings = settings.model_copy(update={"grid": grid})
+    settings._raw = raw
     for kind, section in AXES.items():
         _check_methods(getattr(settings, section), catalogue, kind, f"{where}: {section}")
     _check_clean_set(settings, catalogue, where)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bdb import __version__, artifacts
-from bdb.jobs.jobs import Job
+from bdb.jobs.job import Job
 from bdb.layout import Run
 from bdb.training import device as devices
 

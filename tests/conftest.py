@@ -15,6 +15,9 @@ from bdb.testing import Lab, lab
 
 ROOT = Path(__file__).parents[1]
 
+# Two workers on a machine with one GPU would wait for each other.
+os.environ.setdefault("BDB_DEVICE", "cpu")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -40,18 +43,65 @@ class Project:
         self.environment = dict(os.environ)
         self.save()
 
+    def init_dvc(self) -> "Project":
+        """Git, DVC and the package's own code, as in a clone of the project."""
+        for name in (".dvcignore", ".gitignore", "dvc.yaml"):
+            shutil.copy(ROOT / name, self.folder)
+        (self.folder / ".dvc").mkdir()
+        for name in (".gitignore", "config"):
+            shutil.copy(ROOT / ".dvc" / name, self.folder / ".dvc")
+        shutil.copytree(ROOT / "bdb", self.folder / "bdb", ignore=shutil.ignore_patterns("__pyc*"))
+        self.environment["PYTHONPATH"] = str(self.folder)
+        self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit("Start")
+        return self
+
+    def commit(self, message: str) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def git(self, *arguments: str) -> None:
+        user = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+        done = self.run("git", *user, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def make(self, *arguments: str) -> str:
+        """Run the workflow to its end; what it printed."""
+        ran = self.snakemake(*arguments)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    def is_clean(self) -> bool:
+        """Whether DVC sees no difference to what it recorded."""
+        status = self.dvc("status")
+        assert status.returncode == 0, status.stderr
+        return "up to date" in status.stdout
+
+    def computed(self) -> list[str]:
+        """The jobs of the last run that were computed, by log; the others were linked."""
+        logs = [path for path in (self.folder / "logs").rglob("*.log") if path.stem != "record"]
+        return sorted(
+            str(path.relative_to(self.folder / "logs"))
+            for path in logs
+            if "linked from the cache" not in path.read_text()
+        )
+
     def save(self) -> None:
         text = yaml.safe_dump(self.params, sort_keys=False)
         (self.folder / "params.yaml").write_text(text)
 
     def bdb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run(sys.executable, "-m", "bdb", *arguments)
+        return self.run(sys.executable, "-m", "bdb", *arguments)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments)
+        return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments)
 
     def python(self, program: str) -> subprocess.CompletedProcess[str]:
-        return self._run(sys.executable, "-c", program)
+        return self.run(sys.executable, "-c", program)
 
     def planned(self) -> dict[str, int]:
         """How many jobs of each rule Snakemake would run now."""
@@ -65,7 +115,7 @@ class Project:
             if len(pair) == 2 and pair[1].isdigit() and pair[0] not in ("total", "all", "jobid:")
         }
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self.folder,

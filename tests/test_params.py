@@ -57,6 +57,7 @@ MISTAKES = [
     ({"datasets__folder": {"path": "a\0b"}}, "path: 'a\\x00b' is not allowed: it has control"),
     ({"datasets__folder": {"path": "\ud800"}}, "is not allowed: it has control characters"),
     ({"datasets__folder": {"path": "x" * 5000}}, "longer than 4096 characters"),
+    ({"datasets__folder": {"path": "~nobody-x/y"}}, "datasets.folder.path: '~nobody-x/y' begins"),
     ({"training__lr": "1e-3"}, "training: lr: '1e-3' is not allowed"),
     ({"training__nesterov": "yes"}, "training: nesterov: 'yes' is not allowed"),
     ({"a\nb": 1}, "key 'a\\nb' is no name"),

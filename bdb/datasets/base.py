@@ -80,13 +80,15 @@ class Dataset(Method):
 
     `class_counts` are the training images per class where they are known beforehand (`prepare`
     refuses others); `mean` and `std` are per channel in [0, 1], and measured where not declared;
-    `recipes` overrides fields of the named training recipes.
+    `recipes` overrides fields of the named training recipes; `raw_field` is the field that names
+    the folder of raw files, where these are the user's own and may change.
     """
 
     kind: ClassVar[str] = "dataset"
     class_counts: ClassVar[tuple[int, ...] | None] = None
     test_count: ClassVar[int | None] = None
     clean_fraction: ClassVar[float] = 0.05
+    raw_field: ClassVar[str | None] = None
     mean: ClassVar[tuple[float, ...] | None] = None
     std: ClassVar[tuple[float, ...] | None] = None
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -27,6 +28,8 @@ Classes = dict[str, list[Path]]
 @register("folder")
 class Folder(Dataset):
     """Your own PNG and JPEG images: one folder per class, or train/ and test/ with such folders."""
+
+    raw_field: ClassVar[str | None] = "path"
 
     path: str = Field(
         "folder", min_length=1, description="where the class folders lie, from the raw data's root"

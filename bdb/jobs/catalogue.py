@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -20,7 +18,7 @@ from typing import Any
 
 from bdb import artifacts, registry
 from bdb.errors import BdbError, ParamsError, unknown
-from bdb.jobs import code
+from bdb.jobs import code, folders
 from bdb.jobs.code import Source
 
 
@@ -76,12 +74,12 @@ class Catalogue:
 
 def load() -> Catalogue:
     """The catalogue of the sources as they are now."""
-    return _load(_fingerprint(_modules()))
+    return _load(_fingerprint(modules()))
 
 
 @lru_cache(maxsize=1)
 def _load(fingerprint: str) -> Catalogue:
-    path = _folder() / f"catalogue-{fingerprint}.json"
+    path = folders.cache() / f"catalogue-{fingerprint}.json"
     if not path.is_file():
         _make_elsewhere(path)
     raw = artifacts.read_json(path)
@@ -111,7 +109,7 @@ def make() -> dict[str, Any]:
         kind: {name: asdict(_describe(kind, name)) for name in registry.names(kind)}
         for kind in registry.PACKAGES
     }
-    sources = {name: asdict(source) for name, source in code.scan(_modules()).items()}
+    sources = {name: asdict(source) for name, source in code.scan(modules()).items()}
     return {"entries": entries, "sources": sources}
 
 
@@ -128,7 +126,7 @@ def _describe(kind: str, name: str) -> Entry:
     )
 
 
-def _modules() -> dict[str, Path]:
+def modules() -> dict[str, Path]:
     """The modules of this package and of every package that offers methods."""
     points = (point for kind in registry.PACKAGES for point in registry.plugins(kind))
     return code.files(sorted({"bdb", *(point.module.partition(".")[0] for point in points)}))
@@ -141,18 +139,6 @@ def _fingerprint(modules: dict[str, Path]) -> str:
     for kind in registry.PACKAGES:
         digest.update(json.dumps([str(point.value) for point in registry.plugins(kind)]).encode())
     return digest.hexdigest()[:24]
-
-
-def _folder() -> Path:
-    """A cache folder that can be written to."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "bdb"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir()) / f"bdb-{os.getuid()}"
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 if __name__ == "__main__":

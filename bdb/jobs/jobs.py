@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, starmap
 from pathlib import Path
-from typing import Any
 
 from bdb import layout
 from bdb.jobs import catalogue as catalogues
 from bdb.jobs import plan as plans
+from bdb.jobs import raw as raw_files
 from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.jobs.job import Job
 from bdb.jobs.plan import Plan
 from bdb.layout import Run
-from bdb.params import Settings, load
+from bdb.params import AXES, Settings, load
 
-
-@dataclass(frozen=True)
-class Job:
-    """One command of the workflow.
-
-    Attributes:
-        params: the part of params.yaml that it reads, by dotted key.
-        code: the identity of the code that it runs.
-    """
-
-    stage: str
-    arguments: tuple[str, ...]
-    inputs: tuple[Path, ...]
-    outputs: tuple[Path, ...]
-    params: dict[str, Any]
-    code: str
-
-    @property
-    def command(self) -> str:
-        """What a shell runs."""
-        return shlex.join(("python", "-m", "bdb", self.stage, *self.arguments, "--code", self.code))
+STAGES = ("prepare", "clean", "poison", "train", "defend", "evaluate", "analyze", "report")
 
 
 class Jobs:
@@ -46,25 +28,55 @@ class Jobs:
         self.plan = plan
         self.settings: Settings = plan.settings
         self.catalogue: Catalogue = plan.catalogue
+        self._codes: dict[tuple[str, ...], str] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        """Every job of the plan, each after those whose outputs it reads."""
+        return chain.from_iterable(map(self.of, STAGES))
+
+    def of(self, stage: str) -> Iterator[Job]:
+        """The jobs of one stage; `clean` are the clean models, `train` the victims."""
+        plan = self.plan
+        poisoned = [run for run in plan.runs if not run.is_clean]
+        stages: dict[str, Callable[[], Iterable[Job]]] = {
+            "prepare": lambda: map(self.prepare, dict.fromkeys(run.dataset for run in plan.runs)),
+            "clean": lambda: map(self.train, self._clean_runs()),
+            "poison": lambda: map(self.poison, poisoned),
+            "train": lambda: map(self.train, poisoned),
+            "defend": lambda: starmap(self.defend, plan.cells),
+            "evaluate": lambda: map(self.evaluate, plan.runs),
+            "analyze": lambda: starmap(self.analyze, plan.analyses),
+            "report": lambda: [self.report()],
+        }
+        return iter(stages[stage]())
+
+    def state(self) -> str:
+        """A hash of every job's command and parameters: of what DVC should have on record."""
+        digest = hashlib.sha256()
+        for job in self:
+            digest.update(json.dumps([job.command, job.params], sort_keys=True).encode())
+        return digest.hexdigest()
 
     def prepare(self, dataset: str) -> Job:
         """Raw files to one safetensors per split."""
-        outputs = [layout.prepared(dataset, split) for split in ("train", "test")]
-        return self._job("prepare", (dataset,), [], outputs, [self._entry("dataset", dataset)])
+        entry = self._entry("dataset", dataset)
+        folder = layout.PREPARED / dataset
+        outputs = [folder / name for name in (*_SPLITS, "provenance.json")]
+        return self._job("prepare", (dataset,), [], outputs, [entry], raw=self._raw(entry))
 
     def poison(self, run: Run) -> Job:
         """The poisoned set, or the plan of a training-controlled attack."""
         inputs = self._prepared(run)
-        if "clean_model" in self._entry("attack", run.attack).can("needs"):
+        if self.needs_control(run):
             inputs.append(layout.model(run.control))
         methods = [self._entry("attack", run.attack), self._entry("dataset", run.dataset)]
         return self._job(
             "poison",
             (str(run),),
             inputs,
-            [layout.poisoned(run)],
+            [layout.poisoned(run), layout.poisoned(run).with_name("provenance.json")],
             methods,
-            clean_set=self.settings.clean_set.model_dump(),
+            ["clean_set"],
         )
 
     def train(self, run: Run) -> Job:
@@ -84,8 +96,7 @@ class Jobs:
             self._prepared(run) + ([] if run.is_clean else [layout.poisoned(run)]),
             [folder / name for name in names],
             methods,
-            clean_set=self.settings.clean_set.model_dump(),
-            training=self.settings.training.model_dump(),
+            ["clean_set", "training"],
         )
 
     def defend(self, run: Run, defense: str) -> Job:
@@ -102,9 +113,7 @@ class Jobs:
             [*self._prepared(run), *self._victim(run)],
             [folder / name for name in names],
             methods,
-            clean_set=self.settings.clean_set.model_dump(),
-            training=self.settings.training.model_dump(),
-            keep_defended_models=self.settings.keep_defended_models,
+            ["clean_set", "training", "keep_defended_models"],
         )
 
     def evaluate(self, run: Run) -> Job:
@@ -116,7 +125,7 @@ class Jobs:
             cell / name for cell in cells for name in ("predictions.parquet", "scores.parquet")
         ]
         outputs = [layout.metrics(run)]
-        return self._job("evaluate", (str(run),), inputs, outputs, [], defenses=list(defenses))
+        return self._job("evaluate", (str(run),), inputs, outputs, [])
 
     def analyze(self, run: Run, tool: str) -> Job:
         """One picture and its table."""
@@ -133,8 +142,16 @@ class Jobs:
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
         inputs += [layout.analysis(run, tool, "svg") for run, tool in plan.analyses]
         outputs = [layout.RESULTS / name for name in REPORT]
-        grid = self.settings.grid.model_dump(mode="json")
-        return self._job("report", (), inputs, outputs, [], grid=grid)
+        return self._job("report", (), inputs, outputs, [], ["grid", "training", "clean_set"])
+
+    def _clean_runs(self) -> list[Run]:
+        """The clean-model controls of the grid, and the clean models that attacks need."""
+        runs = self.plan.runs
+        return list(dict.fromkeys(r.control for r in runs if r.is_clean or self.needs_control(r)))
+
+    def needs_control(self, run: Run) -> bool:
+        """Whether the run's attack needs a clean model before it can poison."""
+        return "clean_model" in self._entry("attack", run.attack).can("needs")
 
     def controls_training(self, run: Run) -> bool:
         """Whether the run's attack trains its victim itself."""
@@ -152,6 +169,15 @@ class Jobs:
     def _victim(self, run: Run) -> list[Path]:
         return [layout.model(run), layout.victim(run) / "predictions.parquet", *self._poison(run)]
 
+    def _raw(self, dataset: Entry) -> str:
+        """A stamp of the user's own files; published sets are checked against what is known."""
+        field = dataset.can("raw_field")
+        if field is None:
+            return ""
+        default = dataset.schema["properties"][field]["default"]
+        path = self.settings.fields("dataset", dataset.name).get(field, default)
+        return raw_files.stamp(layout.raw() / layout.expand(path))
+
     def _job(
         self,
         stage: str,
@@ -159,14 +185,23 @@ class Jobs:
         inputs: Sequence[Path],
         outputs: Sequence[Path],
         methods: Sequence[Entry],
-        **params: Any,
+        sections: Sequence[str] = (),
+        raw: str = "",
     ) -> Job:
-        for method in methods:
-            fields = self.settings.fields(method.kind, method.name)
-            params[f"{method.kind}.{method.name}"] = fields
-        code = self.catalogue.code(stage, methods)
-        return Job(stage, arguments, tuple(inputs), tuple(outputs), params, code)
+        keys = [*(f"{AXES[method.kind]}.{method.name}" for method in methods), *sections]
+        params = {key: self.settings.literal(key) for key in sorted(keys)}
+        params = {key: value for key, value in params.items() if value not in (None, {})}
+        code = self._code(stage, methods)
+        return Job(stage, arguments, tuple(inputs), tuple(outputs), params, code, raw)
 
+    def _code(self, stage: str, methods: Sequence[Entry]) -> str:
+        key = (stage, *(method.module for method in methods))
+        if key not in self._codes:
+            self._codes[key] = self.catalogue.code(stage, methods)
+        return self._codes[key]
+
+
+_SPLITS = ("train.safetensors", "test.safetensors")
 
 REPORT = (
     "board.parquet",

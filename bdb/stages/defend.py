@@ -43,7 +43,12 @@ def run(jobs: Jobs, run: Run, name: str) -> None:
     if defense.mitigates and jobs.settings.keep_defended_models:
         assert outcome.model is not None
         models.save(folder / "model.safetensors", outcome.model, origin=provenance.origin())
-    provenance.write(folder, defense=name, verdict=outcome.verdict)
+    provenance.write(
+        folder,
+        defense=name,
+        fields=defense.model_dump(mode="json"),
+        verdict=outcome.verdict,
+    )
     rates = classification.rates(table)
     say(f"{run} {name}: C-Acc {rates['c_acc']:.4f}, ASR {rates['asr']:.4f}, RA {rates['ra']:.4f}")
 

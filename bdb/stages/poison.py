@@ -33,5 +33,5 @@ def run(jobs: Jobs, run: Run) -> None:
         poison = victims.make_poison(inputs.attack, run.poison_ratio, context, inputs.test)
         poisoning.save(path, poison, origin=provenance.origin())
         plan = poison.plan
-    provenance.write(path.parent)
+    provenance.write(path.parent, fields=inputs.attack.model_dump(mode="json"))
     say(f"{run}: {int(plan.is_poison.sum())} poisons, {int(plan.is_cross.sum())} covers")

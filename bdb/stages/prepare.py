@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,8 +13,6 @@ from bdb.errors import DataError
 from bdb.jobs.jobs import Jobs
 from bdb.provenance import Provenance
 
-RAW = Path("data/raw")
-
 
 def run(jobs: Jobs, name: str) -> None:
     """Read a data set and write both splits.
@@ -27,7 +23,7 @@ def run(jobs: Jobs, name: str) -> None:
     fields = jobs.settings.fields("dataset", name)
     dataset = cast(Dataset, registry.get("dataset", name).make(**fields))
     provenance = Provenance(jobs.prepare(name), torch.device("cpu"))
-    raw = dataset.read(Path(os.environ.get("BDB_DATA") or RAW))
+    raw = dataset.read(layout.raw())
     _check(name, raw, dataset)
     data = _describe(name, raw, dataset)
     for split, images in (("train", raw.train), ("test", raw.test)):

@@ -38,6 +38,7 @@ def run(jobs: Jobs, run: Run) -> None:
     artifacts.write_table(folder / "history.parquet", history.drop(columns="seconds"))
     provenance.write(
         folder,
+        fields=inputs.attack.model_dump(mode="json"),
         recipe=inputs.recipe.model_dump(),
         epoch_seconds=[round(record.seconds, 3) for record in victim.history],
         trigger=_quality(victim.poison.test, inputs.test),

@@ -46,8 +46,8 @@ def test_provenance_says_where_a_cell_comes_from(done: Any) -> None:
     cell = done.folder / "results" / "cells" / "digits/convnet/badnets/0.1/s0/ac"
     record = artifacts.read_json(cell / "provenance.json")
     assert record["stage"] == "defend"
-    assert record["params"]["defense.ac"] == {}
-    assert record["params"]["training"]["overrides"] == {"epochs": 12}
+    assert record["params"]["training"] == {"recipe": "fast", "epochs": 12}
+    assert record["fields"]["dimensions"] == 10
     assert record["device"] == "cpu"
     assert artifacts.read_metadata(cell / "model.safetensors")["origin"]["code"] == record["code"]
 
@@ -74,7 +74,7 @@ def test_a_second_run_has_nothing_to_do(done: Any) -> None:
 def test_a_changed_field_replans_its_cells_alone(done: Any) -> None:
     done.params["defenses"] = {"strip": {"false_positive_rate": 0.2}}
     done.save()
-    assert done.planned() == {"detect": 1, "evaluate": 1, "report": 1}
+    assert done.planned() == {"detect": 1, "evaluate": 1, "report": 1, "record": 1}
     del done.params["defenses"]
     done.save()
     assert done.planned() == {}

@@ -70,7 +70,7 @@ def tell(title: str, jobs: list[ClusterJob]) -> None:
 
 def snakemake(project: Any, *arguments: str) -> Any:
     options = [word for pair in IMPATIENT.items() for word in pair]
-    return project._run(sys.executable, "-m", "snakemake", *options, *arguments)
+    return project.run(sys.executable, "-m", "snakemake", *options, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_second_run_has_nothing_to_do(done: Any) -> None:
 def test_dvc_has_nothing_to_do(done: Any) -> None:
     if not (done.folder / ".dvc").is_dir():
         pytest.skip("the project has no DVC")
-    status = done._run(sys.executable, "-m", "dvc", "status")
+    status = done.run(sys.executable, "-m", "dvc", "status")
     assert status.stdout == "Data and pipelines are up to date.\n", status.stderr
 
 

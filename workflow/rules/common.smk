@@ -2,9 +2,10 @@ import os
 import shlex
 import sys
 
-from bdb.errors import BdbError
-from bdb.jobs import jobs as all_jobs
+from bdb.errors import BdbError, line
+from bdb.jobs import engines, jobs as all_jobs
 from bdb.layout import Run
+from bdb.training import leases
 
 # Jobs are `python -m bdb ...`: that python is the one that runs Snakemake.
 PYTHONS = shlex.quote(os.path.dirname(sys.executable))
@@ -13,8 +14,15 @@ shell.prefix(f"export PATH={PYTHONS}:$PATH; ")
 try:
     JOBS = all_jobs.from_params()
 except BdbError as error:
-    print(f"bdb: {error}", file=sys.stderr)
+    print(f"bdb: {line(error)}", file=sys.stderr)
     sys.exit(2)
+
+if workflow.is_main_process:
+    engines.before(JOBS)
+
+# On one machine, as many jobs share a GPU as are needed to run so many at once.
+if "gpu" in workflow.global_resources:
+    leases.share(workflow.global_resources["gpu"].value)
 
 PLAN = JOBS.plan
 CATALOGUE = JOBS.catalogue
@@ -81,20 +89,4 @@ def grow(megabytes):
 
 def every(stage):
     """All outputs of a stage, for the whole grid."""
-    return [str(path) for job in jobs_of(stage) for path in job.outputs]
-
-
-def jobs_of(stage):
-    runs = [run for run in PLAN.runs if not run.is_clean]
-    return {
-        "prepare": lambda: [
-            JOBS.prepare(name) for name in {run.dataset: 0 for run in PLAN.runs}
-        ],
-        "clean": lambda: [JOBS.train(run) for run in PLAN.runs if run.is_clean],
-        "poison": lambda: [JOBS.poison(run) for run in runs],
-        "train": lambda: [JOBS.train(run) for run in PLAN.runs],
-        "defend": lambda: [JOBS.defend(*cell) for cell in PLAN.cells],
-        "evaluate": lambda: [JOBS.evaluate(run) for run in PLAN.runs],
-        "analyze": lambda: [JOBS.analyze(*pair) for pair in PLAN.analyses],
-        "report": lambda: [JOBS.report()],
-    }[stage]()
+    return [str(path) for job in JOBS.of(stage) for path in job.outputs]

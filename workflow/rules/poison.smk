@@ -3,6 +3,7 @@ rule poison:
         inputs("poison"),
     output:
         f"data/poisoned/{RUN}/poison.safetensors",
+        f"data/poisoned/{RUN}/provenance.json",
     log:
         f"logs/poison/{RUN}.log",
     benchmark:

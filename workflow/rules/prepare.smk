@@ -4,6 +4,7 @@ rule prepare:
     output:
         "data/prepared/{dataset}/train.safetensors",
         "data/prepared/{dataset}/test.safetensors",
+        "data/prepared/{dataset}/provenance.json",
     log:
         "logs/prepare/{dataset}.log",
     benchmark:

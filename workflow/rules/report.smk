@@ -30,3 +30,8 @@ rule report:
         settings=settings("report"),
     shell:
         "{params.command} > {log} 2>&1"
+
+
+rule report_all:
+    input:
+        every("report"),

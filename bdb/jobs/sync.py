@@ -1,0 +1,112 @@
+"""Set the outputs of the grid against the cache, by content: keep, restore, or drop each.
+
+Snakemake knows of an output only what it recorded itself. After a clone, a pull, or the loss of
+`.snakemake`, it would take whatever lies there for current, whatever params.yaml says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bdb import layout
+from bdb.console import say
+from bdb.jobs import snakemake
+from bdb.jobs.job import Job
+from bdb.jobs.runcache import RunCache
+
+
+@dataclass
+class Synced:
+    """What was done with whose outputs.
+
+    Attributes:
+        kept: jobs whose outputs are what the cache says.
+        restored: jobs with outputs that were missing or other, and are linked now.
+        dropped: files that are not what this plan's jobs would write, or are damaged.
+        left: files that the cache does not know and Snakemake may not either; still there.
+    """
+
+    kept: int = 0
+    restored: list[Job] = field(default_factory=list)
+    dropped: list[Path] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.kept} kept, {len(self.restored)} restored, {len(self.dropped)} files dropped"
+
+
+def everything(jobs: Iterable[Job], cache: RunCache) -> Synced:
+    """Check every job's outputs; what cannot be restored is dropped, for the next run to make."""
+    synced = Synced()
+    for job in jobs:
+        _sync(job, cache, synced)
+    _mark_recorded(synced)
+    return synced
+
+
+def unknown_to_snakemake(jobs: Iterable[Job], cache: RunCache) -> Synced:
+    """Check the outputs that are there and of which Snakemake has no record.
+
+    Files that are no links into the cache are left alone, since dropping them could lose work.
+    """
+    known, synced = snakemake.recorded_outputs(), Synced()
+    for job in jobs:
+        present = [path for path in job.outputs if os.path.lexists(path)]
+        if present and not all(str(path) in known for path in present):
+            _sync(job, cache, synced, keep_files=True)
+    if synced.kept:
+        _mark_recorded(synced)
+    return synced
+
+
+def _sync(job: Job, cache: RunCache, synced: Synced, keep_files: bool = False) -> None:
+    present = {path: cache.md5(path) for path in job.outputs if path.is_file()}
+    entry = cache.lookup(job, present)
+    if entry is None:
+        _drop(job, synced, keep_files)
+        return
+    if entry.hashes == present:
+        synced.kept += 1
+    else:
+        cache.link(job, entry, renew=False)
+        synced.restored.append(job)
+        say(f"{_name(job)}: restored")
+    for path in job.outputs:
+        # In the order of the jobs, so that no output is older than what it was made from.
+        os.utime(path, follow_symlinks=False)
+
+
+def _drop(job: Job, synced: Synced, keep_files: bool) -> None:
+    for path in job.outputs:
+        if not os.path.lexists(path):
+            continue
+        if keep_files and not path.is_symlink():
+            synced.left.append(path)
+        else:
+            say(f"{path}: dropped ({_why(path, job)})")
+            path.unlink()
+            synced.dropped.append(path)
+
+
+def _why(path: Path, job: Job) -> str:
+    missing = next((each for each in job.inputs if not each.is_file()), None)
+    if not path.is_file():
+        return "damaged, or gone from the cache"
+    if missing:
+        return f"made from {missing}, which is gone"
+    return "not what these parameters and this code give, or damaged"
+
+
+def _mark_recorded(synced: Synced) -> None:
+    """After a pull, dvc.lock tells of what lies here; nothing is left to record."""
+    is_whole = not (synced.restored or synced.dropped or synced.left)
+    if is_whole and Path("dvc.lock").is_file():
+        layout.RECORDED.parent.mkdir(parents=True, exist_ok=True)
+        layout.RECORDED.touch()
+
+
+def _name(job: Job) -> str:
+    return " ".join((job.stage, *job.arguments))

@@ -1,0 +1,99 @@
+"""Do one job: link what the cache holds of it, or compute it and put it into the cache."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bdb import layout
+from bdb.console import say
+from bdb.errors import ParamsError, unknown
+from bdb.jobs import runcache, sheet
+from bdb.jobs.job import Job
+from bdb.jobs.runcache import RunCache
+
+if TYPE_CHECKING:
+    from bdb.jobs.jobs import Jobs
+
+
+def link(words: list[str]) -> bool:
+    """Link a job's outputs if the words are those of a planned job and the cache holds it.
+
+    Takes milliseconds, since params.yaml is not read and no library is loaded.
+    """
+    if len(words) < 3 or words[-2] != "--code":
+        return False
+    cache = runcache.find()
+    planned = sheet.read(words[0], tuple(words[1:-2])) if cache else None
+    is_same = planned is not None and planned.code == words[-1] and not planned.raw
+    return cache is not None and planned is not None and is_same and _restore(cache, planned)
+
+
+def do(stage: str, arguments: tuple[str, ...], code: str = "", raw: str = "") -> None:
+    """Do one job of params.yaml, unless code or raw files are not those that it was planned for.
+
+    Raises:
+        BdbError: there is no such job, it was planned for other code, or it fails.
+    """
+    cache = runcache.find()
+    jobs, values, job = _plan(stage, arguments)
+    _check_identity(job, code, raw)
+    if cache:
+        update_sheet(jobs)
+        if _restore(cache, job):
+            return
+        cache.check_inputs(job)
+        cache.check_writable()
+    _compute(jobs, values, job)
+    if cache:
+        cache.save(job)
+
+
+def update_sheet(jobs: Jobs) -> None:
+    """Write the plan's jobs down, unless they are."""
+    from bdb.jobs import catalogue
+
+    if not sheet.is_current():
+        sheet.write(jobs, catalogue.modules().values())
+
+
+def _restore(cache: RunCache, job: Job) -> bool:
+    if not cache.restore(job):
+        return False
+    say(f"{' '.join((job.stage, *job.arguments))}: linked from the cache")
+    return True
+
+
+def _plan(stage: str, arguments: tuple[str, ...]) -> tuple[Jobs, list[Any], Job]:
+    from bdb.jobs import jobs as all_jobs
+
+    jobs = all_jobs.from_params()
+    values: list[Any] = list(arguments)
+    if stage not in ("prepare", "report"):
+        values[0] = _known_run(jobs, arguments[0])
+    return jobs, values, getattr(jobs, stage)(*values)
+
+
+def _known_run(jobs: Jobs, text: str) -> layout.Run:
+    """One of the grid's runs, or a clean model that some of their attacks need."""
+    run = layout.Run.parse(text)
+    if run not in {*jobs.plan.runs, *(each.control for each in jobs.plan.runs)}:
+        raise ParamsError(unknown("run", run, map(str, jobs.plan.runs)))
+    return run
+
+
+def _check_identity(job: Job, code: str, raw: str) -> None:
+    for option, planned, now in (("--code", code, job.code), ("--raw", raw, job.raw)):
+        if planned and planned != now:
+            what = "the code" if option == "--code" else "the stamp of the raw files"
+            raise ParamsError(
+                f"{option} {planned}: {what} is {now or 'none'} now; it was edited after the plan "
+                "was made: start snakemake again"
+            )
+
+
+def _compute(jobs: Jobs, values: list[Any], job: Job) -> None:
+    for path in job.outputs:
+        if path.is_symlink():
+            path.unlink()  # As root, writing through a link would spoil the cache.
+    importlib.import_module(f"bdb.stages.{job.stage}").run(jobs, *values)
