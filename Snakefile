@@ -42,7 +42,9 @@ localrules:
     report_all,
 
 
+# Every intermediate is named: one that was deleted is made again even while the end is fresh.
 rule all:
     default_target: True
     input:
+        rules.record.input,
         rules.record.output,

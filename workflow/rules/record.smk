@@ -1,5 +1,4 @@
-# Needs every output, so that DVC never takes note of half a grid, and so that an intermediate that
-# was deleted is made again even while the end is fresh.
+# Needs every output, so that DVC never takes note of half a grid.
 rule record:
     input:
         every("prepare"),
