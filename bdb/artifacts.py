@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +26,33 @@ if TYPE_CHECKING:
 
 # All metadata lie under one key: safetensors writes several in no fixed order.
 _HEADER = "bdb"
+# How safetensors, which is written in Rust, ends the message of an OSError.
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes its place when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`, which takes its place when the block succeeds.
+
+    Raises:
+        ArtifactError: the disk is full, or the path cannot be written for another reason.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode  # safetensors would make it the owner's alone
         yield temporary
         temporary.chmod(mode)
         temporary.replace(path)
+    except Exception as error:
+        reason = _refusal(error)
+        if reason is None:
+            raise
+        raise ArtifactError(f"{path}: cannot be written: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # It was never made, or the disk is read-only.
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -159,6 +172,14 @@ def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> st
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.data if array.size else b"")
     return digest.hexdigest()
+
+
+def _refusal(error: Exception) -> str | None:
+    """What the operating system said when it refused to write; None of other errors."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else str(error)
+    found = _RUST_ERROR.search(str(error))
+    return os.strerror(int(found[1])) if found else None
 
 
 @contextmanager

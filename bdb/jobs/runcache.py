@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bdb.errors import ArtifactError, BdbError
+from bdb.jobs import leftovers
 from bdb.jobs.job import Job
 from bdb.layout import PARAMS
 
@@ -112,6 +113,7 @@ class RunCache:
         With `renew` the objects' times become now: what was made from other contents is then older
         than they are, and Snakemake makes it anew.
         """
+        leftovers.remove_of(entry.outputs)
         for path, (md5, _) in entry.outputs.items():
             target = self.object(md5)
             if renew:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bdb import layout
 from bdb.console import say
-from bdb.jobs import snakemake
+from bdb.jobs import leftovers, snakemake
 from bdb.jobs.job import Job
 from bdb.jobs.runcache import RunCache
 
@@ -40,6 +40,7 @@ class Synced:
 
 def everything(jobs: Iterable[Job], cache: RunCache) -> Synced:
     """Check every job's outputs; what cannot be restored is dropped, for the next run to make."""
+    leftovers.remove_old(cache.root)
     synced = Synced()
     for job in jobs:
         _sync(job, cache, synced)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bdb import layout
 from bdb.console import say
 from bdb.errors import ParamsError, unknown
-from bdb.jobs import runcache, sheet
+from bdb.jobs import leftovers, runcache, sheet
 from bdb.jobs.job import Job
 from bdb.jobs.runcache import RunCache
 
@@ -93,6 +93,7 @@ def _check_identity(job: Job, code: str, raw: str) -> None:
 
 
 def _compute(jobs: Jobs, values: list[Any], job: Job) -> None:
+    leftovers.remove_of(job.outputs)
     for path in job.outputs:
         if path.is_symlink():
             path.unlink()  # As root, writing through a link would spoil the cache.
