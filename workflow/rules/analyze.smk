@@ -20,10 +20,11 @@ rule analyze:
         f"logs/analyze/{RUN}/{{tool}}.log",
     benchmark:
         f"benchmarks/analyze/{RUN}/{{tool}}.tsv"
+    threads: 1
     resources:
         gpu=1,
         mem_mb=grow(4000),
-        runtime=60,
+        runtime=grow(60),
     params:
         command=command("analyze"),
         settings=settings("analyze"),

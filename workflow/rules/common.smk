@@ -82,9 +82,9 @@ def settings(stage):
     return lambda wildcards: job_of(stage, wildcards).params
 
 
-def grow(megabytes):
-    """Memory that doubles with every attempt."""
-    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+def grow(amount):
+    """Memory in MB, or minutes, that double with every attempt."""
+    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
 
 
 def every(stage):

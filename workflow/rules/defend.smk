@@ -19,10 +19,11 @@ rule defend:
         f"benchmarks/defend/{RUN}/{{defense}}.tsv"
     wildcard_constraints:
         defense=names("defense", mitigates=True),
+    threads: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),
-        runtime=240,
+        runtime=grow(240),
     params:
         command=command("defend"),
         settings=settings("defend"),

@@ -7,9 +7,10 @@ rule evaluate:
         f"logs/evaluate/{RUN}.log",
     benchmark:
         f"benchmarks/evaluate/{RUN}.tsv"
+    threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=30,
+        runtime=grow(30),
     params:
         command=command("evaluate"),
         settings=settings("evaluate"),

@@ -8,10 +8,11 @@ rule poison:
         f"logs/poison/{RUN}.log",
     benchmark:
         f"benchmarks/poison/{RUN}.tsv"
+    threads: 1
     resources:
         gpu=1,
         mem_mb=grow(4000),
-        runtime=120,
+        runtime=grow(120),
     params:
         command=command("poison"),
         settings=settings("poison"),

@@ -9,9 +9,10 @@ rule prepare:
         "logs/prepare/{dataset}.log",
     benchmark:
         "benchmarks/prepare/{dataset}.tsv"
+    threads: 1
     resources:
         mem_mb=grow(4000),
-        runtime=60,
+        runtime=grow(60),
     params:
         command=command("prepare"),
         settings=settings("prepare"),

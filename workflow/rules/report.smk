@@ -22,9 +22,10 @@ rule report:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         command=command("report"),
         settings=settings("report"),

@@ -10,10 +10,11 @@ rule clean:
         "logs/clean/{dataset}/{model}/s{seed}.log",
     benchmark:
         "benchmarks/clean/{dataset}/{model}/s{seed}.tsv"
+    threads: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),
-        runtime=240,
+        runtime=grow(240),
     params:
         command=command("train"),
         settings=settings("train"),
@@ -35,10 +36,11 @@ rule train:
         f"benchmarks/train/{RUN}.tsv"
     wildcard_constraints:
         attack=names("attack", controls_training=False),
+    threads: 1
     resources:
         gpu=1,
         mem_mb=grow(6000),
-        runtime=240,
+        runtime=grow(240),
     params:
         command=command("train"),
         settings=settings("train"),
