@@ -1,6 +1,7 @@
 # make demo    the embedded default: environment, workflow, and where the results lie
 # make test    environment, lint, types, and the whole test suite
 # make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
+# make reliability  killed runs, full disks, damaged files; minutes, and root for the full disks
 # make docs    the method catalogue, and the demo's table in README
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest slurm docs clean
+.PHONY: help demo test lint types pytest slurm reliability docs clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -35,6 +36,9 @@ pytest: $(VENV)/.test
 
 slurm: $(VENV)/.test
 	$(BIN)/python -m pytest -m slurm -s tests/workflow/test_slurm.py
+
+reliability: $(VENV)/.test
+	$(BIN)/python -m pytest -m reliability -s tests/reliability
 
 docs: demo
 	$(BIN)/bdb docs docs/methods.md --readme README.md
