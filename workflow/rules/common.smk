@@ -1,6 +1,7 @@
 import os
 import shlex
 import sys
+from functools import cache, lru_cache
 
 from bdb.errors import BdbError, line
 from bdb.jobs import engines, jobs as all_jobs
@@ -66,7 +67,13 @@ def job_of(stage, wildcards):
         for key in ("defense", "tool")
         if hasattr(wildcards, key)
     ]
-    return getattr(JOBS, stage)(run_of(wildcards), *extra)
+    return planned(stage, run_of(wildcards), *extra)
+
+
+@lru_cache(maxsize=1)
+def planned(stage, *arguments):
+    """Snakemake asks for a job's command and its settings one after the other."""
+    return getattr(JOBS, stage)(*arguments)
 
 
 def inputs(stage):
@@ -87,6 +94,7 @@ def grow(amount):
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
 
 
+@cache
 def every(stage):
     """All outputs of a stage, for the whole grid."""
     return [str(path) for job in JOBS.of(stage) for path in job.outputs]
