@@ -103,6 +103,7 @@ class RunCache:
         entries = [entry for entry in map(self._read, paths) if entry is not None]
         entries.sort(key=lambda entry: entry.hashes != present)
         for entry in entries:
+            self._take_back(entry, present or {})
             if entry.outputs.keys() == set(job.outputs) and self._is_sound(entry):
                 return entry
         return None
@@ -154,6 +155,8 @@ class RunCache:
                 raise ArtifactError(f"{path}: no such file; run the stage that makes it")
             claimed = self._claimed(path)
             if claimed and content_md5(path) != claimed:
+                with suppress(PermissionError):  # Another user's, in a shared cache.
+                    os.utime(path)  # Newer than its entry: `lookup` reads it again, and drops it.
                 raise ArtifactError(f"{path}: damaged; `bdb sync` drops it and what depends on it")
 
     def check_writable(self) -> None:
@@ -212,6 +215,14 @@ class RunCache:
             return Entry(path, {Path(o["path"]): (o["md5"], int(o["size"])) for o in outs})
         except (KeyError, TypeError, ValueError):
             return None
+
+    def _take_back(self, entry: Entry, present: Mapping[Path, str]) -> None:
+        """Copy files that git kept into the cache: DVC neither pushes nor pulls them."""
+        for path, md5 in entry.hashes.items():
+            is_kept = present.get(path) == md5 and not path.is_symlink()
+            if is_kept and not self.object(md5).exists():
+                with suppress(OSError):  # Then the entry is as good as none.
+                    _copy(path, self.object(md5), 0o444)
 
     def _is_sound(self, entry: Entry) -> bool:
         """Whether the objects hold what their names say.
