@@ -1,0 +1,147 @@
+"""Damaged, cut and deleted files are named, made anew, and nothing else is computed."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdb.console import say
+
+pytestmark = pytest.mark.reliability
+
+AT_ONCE = 4
+JOBS = """
+import json
+from bdb.jobs import jobs
+print(json.dumps([[j.stage, j.arguments, [str(o) for o in j.outputs]] for j in jobs.from_params()]))
+"""
+
+
+def test_every_damaged_file_is_named_and_its_job_alone_computed(linked: Any, finished: Any) -> None:
+    rng, ways = random.Random(0), cycle((truncate, flip, delete))
+    logs = {path: log for path, log in outputs(linked).items() if log != "report.log"}
+    paths = sorted(logs)
+    rng.shuffle(paths)
+    for chosen in batches(paths):
+        done = {path: next(ways) for path in chosen}
+        for path, damage in done.items():
+            damage((linked.folder / path).resolve(), rng)
+        say("\n" + ", ".join(f"{damage.__name__} {path}" for path, damage in done.items()))
+        said = linked.bdb("sync").stderr
+        dropped = {path for path in chosen if f"{path}: dropped" in said}
+        # An earlier execution, with other times in its provenance, may stand in for a job.
+        restored = {path for path in chosen if f"{name(logs[path])}: restored" in said}
+        assert dropped | restored == set(chosen), said
+        made_again(linked, finished, {logs[path] for path in dropped}, told_times=True)
+
+
+def test_damaged_tables_of_the_report_are_restored(linked: Any, finished: Any) -> None:
+    rng, ways = random.Random(0), cycle((truncate, flip, delete))
+    for path, log in outputs(linked).items():
+        if log == "report.log" and not (linked.folder / path).is_symlink():
+            next(ways)(linked.folder / path, rng)
+    assert "report: restored" in linked.bdb("sync").stderr
+    made_again(linked, finished, set())
+
+
+def test_the_reports_damaged_objects_are_made_anew(linked: Any, finished: Any) -> None:
+    board = linked.folder / "results/board.csv"
+    md5 = hashlib.md5(board.read_bytes()).hexdigest()
+    flip(linked.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:], random.Random(0))
+    assert "dropped" in linked.bdb("sync").stderr
+    made_again(linked, finished, {"report.log"})
+
+
+def test_a_deleted_link_is_restored_and_nothing_computed(linked: Any, finished: Any) -> None:
+    for path in outputs(linked):
+        (linked.folder / path).unlink()
+    assert ", 0 files dropped" in linked.bdb("sync").stdout
+    made_again(linked, finished, set())
+
+
+def test_a_job_refuses_an_input_that_rotted_unseen_and_sync_then_drops_it(
+    linked: Any, finished: Any
+) -> None:
+    path = "data/prepared/digits/train.safetensors"
+    damaged = (linked.folder / path).resolve()
+    times = damaged.stat()
+    flip(damaged, random.Random(0))
+    os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
+    linked.params["defenses"] = {"strip": {"false_positive_rate": 0.05}}
+    linked.save()
+    assert linked.snakemake().returncode != 0
+    (log,) = (linked.folder / "logs/defend").rglob("strip.log")
+    assert log.read_text().count("\n") == 1
+    assert log.read_text().startswith(f"bdb: {path}: damaged")
+    assert f"{path}: dropped" in linked.bdb("sync").stderr
+    linked.params["defenses"] = {}
+    linked.save()
+    made_again(linked, finished, {"prepare/digits.log"})
+
+
+def truncate(path: Path, rng: random.Random) -> None:
+    path.chmod(0o644)
+    os.truncate(path, rng.randrange(path.stat().st_size))
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def delete(path: Path, _: random.Random) -> None:
+    path.unlink()
+
+
+def outputs(project: Any) -> dict[str, str]:
+    """The log of the job that writes it, by output."""
+    listed = json.loads(project.python(JOBS).stdout)
+    return {
+        path: f"{'/'.join([stage, *arguments])}.log"
+        for stage, arguments, paths in listed
+        for path in paths
+    }
+
+
+def batches(paths: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(paths), AT_ONCE):
+        yield paths[start : start + AT_ONCE]
+
+
+def name(log: str) -> str:
+    """How `bdb sync` names the job of a log."""
+    stage, *words = log.removesuffix(".log").split("/")
+    run = ["/".join(words[:5]), *words[5:]]
+    return " ".join((stage, *run))
+
+
+def made_again(project: Any, finished: Any, computed: set[str], told_times: bool = False) -> None:
+    """Run to the end: what was computed, the same board, a sound cache, and DVC is content."""
+    for log in (project.folder / "logs").rglob("*.log"):
+        log.unlink()
+    project.make()
+    say(f"  computed: {project.computed()}")
+    # The report tells how long jobs took, and is due where one was computed again.
+    free = {"report.log"} if told_times else set()
+    assert set(project.computed()) - free == computed
+    assert (project.folder / "results/board.csv").read_bytes() == finished.board
+    assert unsound(project) == []
+    assert project.is_clean()
+
+
+def unsound(project: Any) -> list[str]:
+    """The cache's objects whose bytes are not those that their names promise."""
+    objects = (project.folder / ".dvc/cache/files/md5").glob("??/*[!r]")
+    return [
+        str(path)
+        for path in objects
+        if hashlib.md5(path.read_bytes()).hexdigest() != path.parent.name + path.name
+    ]
