@@ -74,7 +74,9 @@ def _sync(job: Job, cache: RunCache, synced: Synced, keep_files: bool = False) -
     else:
         cache.link(job, entry, renew=False)
         synced.restored.append(job)
-        say(f"{_name(job)}: restored")
+        for path, md5 in entry.hashes.items():
+            if present.get(path) != md5:
+                say(f"{path}: restored")
     for path in job.outputs:
         # In the order of the jobs, so that no output is older than what it was made from.
         os.utime(path, follow_symlinks=False)
@@ -107,7 +109,3 @@ def _mark_recorded(synced: Synced) -> None:
     if is_whole and Path("dvc.lock").is_file():
         layout.RECORDED.parent.mkdir(parents=True, exist_ok=True)
         layout.RECORDED.touch()
-
-
-def _name(job: Job) -> str:
-    return " ".join((job.stage, *job.arguments))

