@@ -24,7 +24,7 @@ os.environ.setdefault("BDB_DEVICE", "cpu")
 def one_thread() -> None:
     """Small tensors are faster on one thread, and their bytes depend less on the machine.
 
-    Nor do tiny victims take bfloat16 where a CPU has it: their rates would differ by tens of points.
+    Nor do tiny victims take bfloat16 where a CPU has it: their rates would be others there.
     """
     torch.set_num_threads(1)
     device.has_fast_bf16 = lambda _: False
