@@ -12,7 +12,6 @@ import yaml
 
 from bdb import presets
 from bdb.testing import Lab, lab
-from bdb.training import device
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,12 +21,8 @@ os.environ.setdefault("BDB_DEVICE", "cpu")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Small tensors are faster on one thread, and their bytes depend less on the machine.
-
-    Nor do tiny victims take bfloat16 where a CPU has it: their rates would be others there.
-    """
+    """Small tensors are faster on one thread, and their bytes do not depend on its cores."""
     torch.set_num_threads(1)
-    device.has_fast_bf16 = lambda _: False
 
 
 @pytest.fixture(scope="session")

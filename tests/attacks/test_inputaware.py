@@ -26,13 +26,13 @@ def planned() -> victims.AttackContext:
     return victims.planned(TINY, 0.1, context)
 
 
-def crossed_test() -> torch.Tensor:
+def crossed_test(victim: Lab) -> torch.Tensor:
     """The triggered test images, but each with the trigger of another image."""
-    triggered = victim().poison.test
-    clean = victim().test[triggered.ids]
-    return victim().attack.stamp(
+    triggered = victim.poison.test
+    clean = victim.test[triggered.ids]
+    return victim.attack.stamp(
         clean.images,
-        victim().poison.state,
+        victim.poison.state,
         role="cover",
         ids=triggered.ids,
         targets=triggered.labels,
@@ -46,10 +46,12 @@ def test_each_image_has_a_trigger_of_its_own() -> None:
 
 
 def test_the_trigger_of_another_image_works_less_often() -> None:
-    triggered = victim().poison.test
-    own = inference.accuracy(victim().model, triggered.images, triggered.targets)
-    other = inference.accuracy(victim().model, crossed_test(), triggered.targets)
-    assert other < own - 0.1
+    """With as many cross samples as poison, as published; digits need few for a high ASR."""
+    crossed = lab("inputaware", **FIELDS | {"cross_ratio": 1.0})
+    triggered = crossed.poison.test
+    own = inference.accuracy(crossed.model, triggered.images, triggered.targets)
+    other = inference.accuracy(crossed.model, crossed_test(crossed), triggered.targets)
+    assert other < own - 0.05
 
 
 def test_cross_samples_are_not_poison() -> None:

@@ -14,7 +14,7 @@ def test_names_the_target_and_unlearns_it(badnets: Lab) -> None:
     assert outcome.verdict is not None
     assert outcome.verdict["backdoored"]
     assert 0 in outcome.verdict["targets"]
-    assert outcome.verdict["score"] > 4
+    assert outcome.verdict["score"] > 3.5
     assert outcome.model is not None
     before, after = badnets.rates(badnets.model), badnets.rates(outcome.model)
     assert before[1] > 0.95
