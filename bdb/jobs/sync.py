@@ -74,9 +74,8 @@ def _sync(job: Job, cache: RunCache, synced: Synced, keep_files: bool = False) -
     else:
         cache.link(job, entry, renew=False)
         synced.restored.append(job)
-        for path, md5 in entry.hashes.items():
-            if present.get(path) != md5:
-                say(f"{path}: restored")
+        other = [str(path) for path, md5 in entry.hashes.items() if present.get(path) != md5]
+        say(f"{' '.join((job.stage, *job.arguments))}: restored {', '.join(other)}")
     for path in job.outputs:
         # In the order of the jobs, so that no output is older than what it was made from.
         os.utime(path, follow_symlinks=False)
