@@ -90,6 +90,16 @@ class Project:
             if "linked from the cache" not in path.read_text()
         )
 
+    def forget_logs(self) -> None:
+        """So that `computed` speaks of the next run alone."""
+        for log in (self.folder / "logs").rglob("*.log"):
+            log.unlink()
+
+    def search(self, site: Path) -> None:
+        """Let Python find the packages in this folder first."""
+        path = [str(site), self.environment.get("PYTHONPATH", "")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+
     def save(self) -> None:
         text = yaml.safe_dump(self.params, sort_keys=False)
         (self.folder / "params.yaml").write_text(text)

@@ -28,7 +28,7 @@ def test_a_clone_that_pulled_has_everything(
         assert project.planned() == DEPENDS
     clone.make()
     assert [log.split("/")[0] for log in clone.computed()] == ["defend", "evaluate", "report.log"]
-    forget_logs(clone)
+    clone.forget_logs()
     edit(clone, {})
     clone.make()
     assert clone.computed() == []
@@ -59,8 +59,3 @@ def clone_of(project: Any, new_project: Callable[..., Any]) -> Any:
 def edit(project: Any, defenses: dict[str, Any]) -> None:
     project.params["defenses"] = defenses
     project.save()
-
-
-def forget_logs(project: Any) -> None:
-    for log in (project.folder / "logs").rglob("*.log"):
-        log.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -82,8 +81,7 @@ def write(path: Path, text: str) -> None:
 def published(project: Any, site: Path) -> None:
     """Give a project the published grid."""
     install(site)
-    path = [str(site), project.environment.get("PYTHONPATH", "")]
-    project.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    project.search(site)
     project.params["grid"]["dataset"].append("tiny")
     project.save()
 

@@ -37,11 +37,6 @@ def ran(project: Any, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def forget_logs(project: Any) -> None:
-    """So that `computed` speaks of the next run alone."""
-    shutil.rmtree(project.folder / "logs")
-
-
 @contextmanager
 def edited(path: Path, old: str, new: str) -> Iterator[None]:
     text = path.read_text()
@@ -61,7 +56,7 @@ def changed_rate(project: Any, rate: float) -> Iterator[None]:
         strip["false_positive_rate"] = value
         project.save()
         if value == rate:
-            forget_logs(project)
+            project.forget_logs()
             project.make()
             yield
     project.make()
@@ -111,7 +106,7 @@ def test_the_plots_are_pictures_that_need_no_network(made: Any) -> None:
 
 def test_an_experiment_computes_its_defense_alone(made: Any) -> None:
     before = (made.folder / "results/metrics.json").read_text()
-    forget_logs(made)
+    made.forget_logs()
     ran(made, "exp", "run", "--set-param", f"{RATE}=0.1")
     assert made.computed() == [f"defend/{RUN}/strip.log", f"evaluate/{RUN}.log", "report.log"]
     assert (made.folder / "results/metrics.json").read_text() != before
@@ -124,7 +119,7 @@ def test_an_experiment_computes_its_defense_alone(made: Any) -> None:
 def test_a_comment_computes_nothing(made: Any) -> None:
     with edited(made.folder / "bdb/attacks/badnets.py", "\n@register", "\n# A remark.\n@register"):
         assert made.planned() == {}
-        forget_logs(made)
+        made.forget_logs()
         ran(made, "repro")
         assert made.computed() == []
     ran(made, "repro")
@@ -132,13 +127,13 @@ def test_a_comment_computes_nothing(made: Any) -> None:
 
 def test_an_edit_of_a_defense_computes_its_cell_and_what_follows(made: Any) -> None:
     with edited(made.folder / "bdb/defenses/ac.py", "KMeans(2, n_init=10", "KMeans(2, n_init=9"):
-        forget_logs(made)
+        made.forget_logs()
         made.make()
         follow = {f"evaluate/{RUN}.log", "report.log"}
         computed = set(made.computed())
         assert f"defend/{RUN}/ac.log" in computed
         assert computed <= {f"defend/{RUN}/ac.log", *follow}
-    forget_logs(made)
+    made.forget_logs()
     made.make()
     assert made.computed() == []
 

@@ -1,6 +1,5 @@
 """An attack in another package: one file and an entry point, and it runs through the DAG."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,7 @@ def install(folder: Path) -> None:
 
 def test_an_attack_of_another_package_runs_through_the_dag(project: Any, tmp_path: Path) -> None:
     install(tmp_path / "site")
-    path = [str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]
-    project.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    project.search(tmp_path / "site")
     project.params["grid"] |= {"attack": ["stripe"], "defense": [], "analysis": []}
     project.params["attacks"] = {"stripe": {"rows": 3}}
     project.params["training"]["epochs"] = 8
