@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from bdb import artifacts
 from bdb.console import say
-from bdb.jobs import runcache
 from bdb.jobs.job import Job
 from bdb.jobs.runcache import Head, RunCache
 
@@ -43,18 +41,18 @@ def _codeless(head: Head) -> str:
 
 
 def _bless(job: Job, cache: RunCache, past: dict[str, list[Head]], reason: str) -> bool:
-    if cache.lookup(job) or not all(path.is_file() for path in (*job.inputs, *job.outputs)):
+    if cache.lookup(job) or not all(path.is_file() for path in job.outputs):
         return False
-    deps = [cache.describe(path) for path in sorted(job.inputs)]
-    head = runcache.head(job.command, deps, job.params)
+    head = cache.head(job)
     outputs = [cache.describe(path) for path in sorted(job.outputs)]
-    made = [entry for entry in past.get(_codeless(head), []) if entry.get("outs") == outputs]
+    known = past.get(_codeless(head), []) if head else []
+    made = [entry for entry in known if entry.get("outs") == outputs]
     if not made:
         return False
     code = _CODE.search(str(made[0]["cmd"]))
     _say_so(job, {"code": code[1] if code else None, "under": job.code, "reason": reason})
     cache.save(job)
-    say(f"{' '.join((job.stage, *job.arguments))}: blessed")
+    say(f"{job.name}: blessed")
     return True
 
 
@@ -63,9 +61,4 @@ def _say_so(job: Job, blessing: dict[str, Any]) -> None:
     if path is not None:
         record = artifacts.read_json(path)
         record["blessed"] = [*record.get("blessed", []), blessing]
-        _replace(path, record)
-
-
-def _replace(path: Path, record: Any) -> None:
-    path.unlink()
-    artifacts.write_json(path, record)
+        artifacts.write_json(path, record)

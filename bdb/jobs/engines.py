@@ -27,9 +27,11 @@ FOLDERS = (
 
 def before(jobs: Jobs) -> None:
     """Prepare a Snakemake run: write the jobs down, and check outputs that it does not know."""
-    work.update_sheet(jobs)
     cache = runcache.find()
-    if cache is None or any(Path(".snakemake/locks").glob("*")):
+    if cache is None:
+        return
+    work.update_sheet(jobs)
+    if any(Path(".snakemake/locks").glob("*")):
         return
     synced = sync.unknown_to_snakemake(jobs, cache)
     if synced.left:
@@ -50,8 +52,7 @@ def record() -> None:
             say("dvc is not installed here: nothing is recorded")
         else:
             _commit()
-    layout.RECORDED.parent.mkdir(parents=True, exist_ok=True)
-    layout.RECORDED.touch()
+    sync.mark_recorded()
 
 
 def _commit() -> None:

@@ -27,6 +27,11 @@ class Job:
     raw: str = ""
 
     @property
+    def name(self) -> str:
+        """Stage and arguments: what tells the job from others of its plan."""
+        return " ".join((self.stage, *self.arguments))
+
+    @property
     def command(self) -> str:
         """What a shell runs."""
         words = ["python", "-m", "bdb", self.stage, *self.arguments, "--code", self.code]

@@ -29,6 +29,7 @@ class Jobs:
         self.settings: Settings = plan.settings
         self.catalogue: Catalogue = plan.catalogue
         self._codes: dict[tuple[str, ...], str] = {}
+        self._stamps: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Job]:
         """Every job of the plan, each after those whose outputs it reads."""
@@ -174,9 +175,11 @@ class Jobs:
         field = dataset.can("raw_field")
         if field is None:
             return ""
-        default = dataset.schema["properties"][field]["default"]
-        path = self.settings.fields("dataset", dataset.name).get(field, default)
-        return raw_files.stamp(layout.raw() / layout.expand(path))
+        if dataset.name not in self._stamps:
+            default = dataset.schema["properties"][field]["default"]
+            path = self.settings.fields("dataset", dataset.name).get(field, default)
+            self._stamps[dataset.name] = raw_files.stamp(layout.raw() / layout.expand(path))
+        return self._stamps[dataset.name]
 
     def _job(
         self,

@@ -95,7 +95,7 @@ class RunCache:
 
         One with the outputs that are `present` (their MD5 by path) comes before newer ones.
         """
-        head = self._head(job)
+        head = self.head(job)
         folder = self._folder(head, job.outputs) if head else None
         if folder is None or not folder.is_dir():
             return None
@@ -130,15 +130,14 @@ class RunCache:
         Raises:
             BdbError: an output is missing, or the cache cannot be written.
         """
-        head = self._head(job)
+        head = self.head(job)
         if head is None:
             raise BdbError(f"{job.command}: an input went away while the job ran; run it again")
         with self._writing():
             outputs = [self._store(path, job.is_for_git) for path in sorted(job.outputs)]
-            self.write_entry(head, outputs)
+            self._write_entry(head, outputs)
 
-    def write_entry(self, head: Head, outputs: list[Head]) -> None:
-        """Write the entry of an execution whose objects are in the cache."""
+    def _write_entry(self, head: Head, outputs: list[Head]) -> None:
         whole = {**head, "outs": outputs}
         folder = self._folder(head, (Path(out["path"]) for out in outputs))
         with _replacing(folder / _sha256(whole)) as temporary:
@@ -180,10 +179,6 @@ class RunCache:
         """Where the content with this MD5 lies."""
         return self.objects / md5[:2] / md5[2:]
 
-    def is_object(self, path: Path) -> bool:
-        """Whether a path is a link into this cache."""
-        return self._claimed(path) is not None
-
     def describe(self, path: Path) -> Head:
         """A file as an entry names it."""
         md5 = self.md5(path)
@@ -196,13 +191,15 @@ class RunCache:
             if raw is not None:
                 yield path, raw
 
-    def _head(self, job: Job) -> Head | None:
-        """Command, inputs and parameters; None if an input is missing."""
+    def head(self, job: Job) -> Head | None:
+        """Command, inputs and parameters as an entry holds them; None if an input is missing."""
         try:
             deps = [self.describe(path) for path in sorted(job.inputs)]
         except FileNotFoundError:
             return None
-        return head(job.command, deps, job.params)
+        params = {PARAMS.name: job.params} if job.params else {}
+        whole = {"cmd": job.command, "deps": deps, "params": params}
+        return {key: value for key, value in whole.items() if value}  # As DVC leaves them out.
 
     def _folder(self, head: Head, outputs: Iterable[Path]) -> Path:
         key = _sha256({**head, "outs": sorted(path.as_posix() for path in outputs)})
@@ -276,12 +273,6 @@ class RunCache:
                 f"cache {self.root} cannot be written: {error.strerror}; make room or give it "
                 "another place (`dvc cache dir`), then start again: nothing finished is lost"
             ) from error
-
-
-def head(command: str, deps: list[Head], params: dict[str, Any]) -> Head:
-    """An identity as an entry holds it; what is empty is left out, as DVC does."""
-    whole = {"cmd": command, "deps": deps, "params": {PARAMS.name: params} if params else {}}
-    return {key: value for key, value in whole.items() if value}
 
 
 def _sha256(entry: Head) -> str:

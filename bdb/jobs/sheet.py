@@ -20,17 +20,11 @@ from bdb.jobs import folders
 from bdb.jobs.job import Job
 
 
-def read(stage: str, arguments: tuple[str, ...]) -> Job | None:
-    """The job as it was planned, or None if that is not known or no longer true."""
-    path = _path()
-    if not path.is_file():
-        return None
-    with suppress(sqlite3.Error, ValueError), closing(_open(path)) as sheet:
-        (stamp,) = sheet.execute("SELECT stamp FROM sheet").fetchone()
-        if not _holds(json.loads(stamp)):
-            return None
-        key = _key(stage, arguments)
-        row = sheet.execute("SELECT job FROM jobs WHERE key = ?", (key,)).fetchone()
+def read(name: str) -> Job | None:
+    """The job of this name as it was planned, or None if that is not known or no longer true."""
+    with suppress(sqlite3.Error, ValueError), _opened() as sheet:
+        query = "SELECT job FROM jobs WHERE name = ?"
+        row = sheet.execute(query, (name,)).fetchone() if _is_true(sheet) else None
         return _from_text(row[0]) if row else None
     return None
 
@@ -44,9 +38,9 @@ def write(jobs: Iterable[Job], sources: Iterable[Path]) -> None:
         with closing(sqlite3.connect(temporary)) as sheet, sheet:
             sheet.execute("PRAGMA journal_mode = OFF")
             sheet.execute("CREATE TABLE sheet (stamp TEXT)")
-            sheet.execute("CREATE TABLE jobs (key TEXT PRIMARY KEY, job TEXT) WITHOUT ROWID")
+            sheet.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, job TEXT) WITHOUT ROWID")
             sheet.execute("INSERT INTO sheet VALUES (?)", (json.dumps(_stamp(sources)),))
-            rows = ((_key(job.stage, job.arguments), _to_text(job)) for job in jobs)
+            rows = ((job.name, _to_text(job)) for job in jobs)
             sheet.executemany("INSERT OR IGNORE INTO jobs VALUES (?, ?)", rows)
         temporary.replace(path)
     temporary.unlink(missing_ok=True)
@@ -54,26 +48,23 @@ def write(jobs: Iterable[Job], sources: Iterable[Path]) -> None:
 
 def is_current() -> bool:
     """Whether the sheet holds what planning would give now."""
-    path = _path()
-    if not path.is_file():
-        return False
-    with suppress(sqlite3.Error, ValueError), closing(_open(path)) as sheet:
-        (stamp,) = sheet.execute("SELECT stamp FROM sheet").fetchone()
-        return _holds(json.loads(stamp))
+    with suppress(sqlite3.Error, ValueError), _opened() as sheet:
+        return _is_true(sheet)
     return False
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+def _opened() -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"file:{_path()}?mode=ro&immutable=1", uri=True))
+
+
+def _is_true(sheet: sqlite3.Connection) -> bool:
+    (stamp,) = sheet.execute("SELECT stamp FROM sheet").fetchone()
+    return _holds(json.loads(stamp))
 
 
 def _path() -> Path:
     place = hashlib.sha256(os.fsencode(Path.cwd())).hexdigest()[:24]
     return folders.cache() / f"jobs-{place}.sqlite"
-
-
-def _key(stage: str, arguments: tuple[str, ...]) -> str:
-    return " ".join((stage, *arguments))
 
 
 def _to_text(job: Job) -> str:

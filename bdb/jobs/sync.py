@@ -44,7 +44,7 @@ def everything(jobs: Iterable[Job], cache: RunCache) -> Synced:
     synced = Synced()
     for job in jobs:
         _sync(job, cache, synced)
-    _mark_recorded(synced)
+    _mark_if_recorded(synced)
     return synced
 
 
@@ -59,7 +59,7 @@ def unknown_to_snakemake(jobs: Iterable[Job], cache: RunCache) -> Synced:
         if present and not all(str(path) in known for path in present):
             _sync(job, cache, synced, keep_files=True)
     if synced.kept:
-        _mark_recorded(synced)
+        _mark_if_recorded(synced)
     return synced
 
 
@@ -75,7 +75,7 @@ def _sync(job: Job, cache: RunCache, synced: Synced, keep_files: bool = False) -
         cache.link(job, entry, renew=False)
         synced.restored.append(job)
         other = [str(path) for path, md5 in entry.hashes.items() if present.get(path) != md5]
-        say(f"{' '.join((job.stage, *job.arguments))}: restored {', '.join(other)}")
+        say(f"{job.name}: restored {', '.join(other)}")
     for path in job.outputs:
         # In the order of the jobs, so that no output is older than what it was made from.
         os.utime(path, follow_symlinks=False)
@@ -102,9 +102,14 @@ def _why(path: Path, job: Job) -> str:
     return "not what these parameters and this code give, or damaged"
 
 
-def _mark_recorded(synced: Synced) -> None:
+def _mark_if_recorded(synced: Synced) -> None:
     """After a pull, dvc.lock tells of what lies here; nothing is left to record."""
     is_whole = not (synced.restored or synced.dropped or synced.left)
     if is_whole and Path("dvc.lock").is_file():
-        layout.RECORDED.parent.mkdir(parents=True, exist_ok=True)
-        layout.RECORDED.touch()
+        mark_recorded()
+
+
+def mark_recorded() -> None:
+    """Tell Snakemake that DVC knows of everything that lies here."""
+    layout.RECORDED.parent.mkdir(parents=True, exist_ok=True)
+    layout.RECORDED.touch()

@@ -24,9 +24,10 @@ def link(words: list[str]) -> bool:
     if len(words) < 3 or words[-2] != "--code":
         return False
     cache = runcache.find()
-    planned = sheet.read(words[0], tuple(words[1:-2])) if cache else None
-    is_same = planned is not None and planned.code == words[-1] and not planned.raw
-    return cache is not None and planned is not None and is_same and _restore(cache, planned)
+    planned = sheet.read(" ".join(words[:-2])) if cache else None
+    if cache is None or planned is None or planned.code != words[-1] or planned.raw:
+        return False
+    return _restore(cache, planned)
 
 
 def do(stage: str, arguments: tuple[str, ...], code: str = "", raw: str = "") -> None:
@@ -60,7 +61,7 @@ def update_sheet(jobs: Jobs) -> None:
 def _restore(cache: RunCache, job: Job) -> bool:
     if not cache.restore(job):
         return False
-    say(f"{' '.join((job.stage, *job.arguments))}: linked from the cache")
+    say(f"{job.name}: linked from the cache")
     return True
 
 

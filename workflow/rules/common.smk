@@ -59,9 +59,9 @@ def run_of(wildcards):
 
 def job_of(stage, wildcards):
     if stage == "prepare":
-        return JOBS.prepare(wildcards.dataset)
+        return planned(stage, wildcards.dataset)
     if stage == "report":
-        return JOBS.report()
+        return planned(stage)
     extra = [
         getattr(wildcards, key)
         for key in ("defense", "tool")
