@@ -85,8 +85,8 @@ class _Warping(Controller):
         poisoned, crossed = self.poisoned(batch), self.crossed(batch)
         images[poisoned] = warp(images[poisoned], self.grid)
         noisy = images[crossed]
-        draws = torch.rand(len(noisy), *self.grid.shape, generator=batch.generator)
-        images[crossed] = warp(noisy, self.attack.disturb(self.grid, draws.to(noisy.device)))
+        draws = batch.rand(len(noisy), *self.grid.shape)
+        images[crossed] = warp(noisy, self.attack.disturb(self.grid, draws))
         logits = model(batch.augment(images))
         return cross_entropy(logits, batch.labels, label_smoothing=batch.label_smoothing)
 

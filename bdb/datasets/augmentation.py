@@ -1,4 +1,4 @@
-"""Crop and flip as batched tensor operations, with an offset of its own for every sample."""
+"""Crop and flip as one batched look-up, with an offset of its own for every sample."""
 
 from __future__ import annotations
 
@@ -17,23 +17,36 @@ class Augmentation(Frozen):
     flip: bool = Field(False, description="mirror half of the images")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment N x C x H x W images of any dtype; draws come from a CPU generator."""
+        """Augment N x C x H x W images of any dtype; the generator draws on its own device.
+
+        Returns:
+            The same shape and dtype; channels last in memory if anything was done.
+        """
+        if not self.crop_padding and not self.flip:
+            return images
+        count, _, height, width = images.shape
+        rows, columns = (
+            torch.arange(side, device=images.device).expand(count, side) for side in (height, width)
+        )
         if self.crop_padding:
-            images = random_crop(images, self.crop_padding, generator)
+            top, left = _offsets(count, self.crop_padding, generator).to(images.device)
+            rows, columns = rows + top, columns + left
+            images = pad(images, (self.crop_padding,) * 4)
         if self.flip:
-            mirrored = torch.rand(len(images), generator=generator).to(images.device) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        return images
+            draws = torch.rand(count, generator=generator, device=generator.device)
+            mirrored = draws.to(images.device) < 0.5
+            columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+        return _look_up(images, rows, columns)
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Crop every image at its own offset from a copy with a black border."""
-    count, _, height, width = images.shape
-    padded = pad(images, (padding,) * 4)
-    offsets = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)
-    top, left = offsets.to(images.device)
-    rows = top + torch.arange(height, device=images.device)
-    columns = left + torch.arange(width, device=images.device)
-    sample = torch.arange(count, device=images.device)[:, None, None]
-    cropped = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)
+def _offsets(count: int, padding: int, generator: torch.Generator) -> Tensor:
+    """Where each sample's crop begins: rows and columns, 2 x N x 1."""
+    size = (2, count, 1)
+    return torch.randint(2 * padding + 1, size, generator=generator, device=generator.device)
+
+
+def _look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pixel (i, j) of each image is that of its own row i and column j."""
+    sample = torch.arange(len(images), device=images.device)[:, None, None]
+    picked = images.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)

@@ -13,7 +13,7 @@ from bdb.defenses.base import DefenderView, Defense, Outcome
 from bdb.method import Paper
 from bdb.models.base import Classifier
 from bdb.registry import register
-from bdb.training import inference
+from bdb.training import graphs, inference
 from bdb.training.loop import Batch
 from bdb.training.recipes import Recipe
 
@@ -74,6 +74,7 @@ class AntiBackdoorLearning(Defense):
             augment=augment,
         )
 
+    @graphs.recordable
     def trapped(self, model: nn.Module, batch: Batch) -> Tensor:
         """The first stage's loss: descent above gamma, ascent below.
 
@@ -85,6 +86,7 @@ class AntiBackdoorLearning(Defense):
         return ((losses.detach() - self.gamma).sign() * losses).mean()
 
 
+@graphs.recordable
 def ascent(model: nn.Module, batch: Batch) -> Tensor:
     """The last stage's loss: away from the labels given."""
     return -cross_entropy(model(batch.images), batch.labels)

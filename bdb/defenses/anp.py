@@ -100,7 +100,7 @@ class AdversarialNeuronPruning(Defense):
 
     def attack(self, masked: _Perturbed, mask: Tensor, batch: Batch) -> Tensor:
         """One sign step from a random start towards the worst change: 2 x channels."""
-        start = torch.rand(2, len(mask), generator=batch.generator).to(mask.device)
+        start = batch.rand(2, len(mask))
         noise = ((2 * start - 1) * self.eps).requires_grad_()
         (gradient,) = torch.autograd.grad(masked.loss(mask, noise, batch), noise)
         return (noise.detach() + self.eps * gradient.sign()).clamp(-self.eps, self.eps)

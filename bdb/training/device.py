@@ -27,8 +27,11 @@ def pick() -> torch.device:
         raise ParamsError(f"BDB_DEVICE={wanted!r} is not a device; cpu, cuda or cuda:1") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ParamsError(f"BDB_DEVICE={wanted!r}, but torch sees no GPU; use cpu")
-    # Denormals appear late in training and slow a CPU many times over.
+    # Denormals appear late in training and slow a CPU many times over. It must be said before torch
+    # starts its threads, which take it over from the thread that starts them.
     torch.set_flush_denormal(True)
+    # Batches have one or two sizes, so the search for the fastest convolution soon pays.
+    torch.backends.cudnn.benchmark = True
     return device
 
 

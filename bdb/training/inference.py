@@ -14,9 +14,12 @@ BATCH = 1024
 
 @torch.no_grad()
 def in_batches(compute: Callable[[Tensor], Tensor], images: Tensor, device: torch.device) -> Tensor:
-    """Apply a function of float images in [0, 1] to uint8 images; the result lies on the CPU."""
-    parts = [compute(to_float(part.to(device))).float().cpu() for part in images.split(BATCH)]
-    return torch.cat(parts) if parts else torch.empty(0)
+    """Apply a function of float images in [0, 1] to uint8 images; the result lies on the CPU.
+
+    It is copied there once, at the end: a copy per batch would have the device wait for the host.
+    """
+    parts = [compute(to_float(part.to(device))).float() for part in images.split(BATCH)]
+    return torch.cat(parts).cpu() if parts else torch.empty(0)
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """The one training loop: victims, clean models and defenses differ by step, recipe and data.
 
-The data lie on the device as uint8 for the whole run. Nothing is evaluated unless the caller asks,
-and nothing is copied back to the host inside an epoch.
+The data lie on the device as uint8 for the whole run, and so do the draws that shuffle and augment
+them. Nothing is evaluated unless the caller asks, and nothing is copied to or from the host inside
+an epoch. Where a step allows it, a GPU gets the whole of it at once (`bdb.training.graphs`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -20,7 +21,7 @@ from bdb.console import track
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.training import device as devices
-from bdb.training import seeds
+from bdb.training import graphs, seeds
 from bdb.training.recipes import Recipe
 
 
@@ -29,13 +30,14 @@ class Batch:
     """What a step sees.
 
     Attributes:
-        raw: float32 in [0, 1], B x C x H x W, not augmented.
+        pixels: uint8, B x C x H x W, not augmented.
         labels: int64, B.
         ids: int64, B: indices in the prepared training set.
         epoch: counts from 0.
+        generator: draws on the batch's device.
     """
 
-    raw: Tensor
+    pixels: Tensor
     labels: Tensor
     ids: Tensor
     epoch: int
@@ -44,13 +46,26 @@ class Batch:
     label_smoothing: float = 0.0
 
     @cached_property
+    def raw(self) -> Tensor:
+        """The images without augmentation: float32 in [0, 1], B x C x H x W."""
+        return to_float(self.pixels)
+
+    @cached_property
     def images(self) -> Tensor:
-        """The images as training should see them: augmented."""
-        return self.augment(self.raw)
+        """The images as training should see them, augmented: float32 in [0, 1], B x C x H x W."""
+        return to_float(self.augment(self.pixels))
 
     def augment(self, images: Tensor) -> Tensor:
-        """Augment other images of this batch, with draws of their own."""
+        """Augment other images of this batch, of any dtype, with draws of their own."""
         return self.augmentation(images, self.generator)
+
+    def rand(self, *size: int) -> Tensor:
+        """Draws in [0, 1): float32, on the batch's device."""
+        return torch.rand(size, generator=self.generator, device=self.generator.device)
+
+    def augmented(self) -> Batch:
+        """The same batch with its augmentation done: nothing is left to draw."""
+        return replace(self, pixels=self.augment(self.pixels), augmentation=Augmentation())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +75,7 @@ Step = Callable[[nn.Module, Batch], Tensor]
 EpochEnd = Callable[[int, nn.Module], bool | None]
 
 
+@graphs.recordable
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """The default step: cross-entropy of the augmented images."""
     logits = model(batch.images)
@@ -109,10 +125,12 @@ def fit(
     device = next(model.parameters()).device
     trainable = list(model.parameters() if parameters is None else parameters)
     data = data.to(device)
-    batches = Batches(data, recipe, augmentation, seeds.generator(seed, "batches"))
+    draws = seeds.generator(seed, "batches", device=device)
+    batches = Batches(data, recipe, augmentation, draws)
     optimizer = make_optimizer(trainable, recipe, device)
     scheduler = _scheduler(optimizer, recipe, batches.per_epoch)
     devices.place(model, device)
+    backward = graphs.backward(step, model, optimizer, device, recipe.epochs * batches.per_epoch)
     records = []
     with seeds.isolated(seeds.derive(seed, "layers")):
         for epoch in track(range(recipe.epochs), what):
@@ -120,13 +138,9 @@ def fit(
             start, lr = time.monotonic(), optimizer.param_groups[0]["lr"]
             total = torch.zeros((), device=device)
             for batch in batches.epoch(epoch):
-                with devices.autocast(device):
-                    loss = step(model, batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                total += backward(batch)
                 optimizer.step()
                 scheduler.step()
-                total += loss.detach()
             mean = float(total) / batches.per_epoch
             records.append(EpochRecord(epoch, mean, lr, time.monotonic() - start))
             if epoch_end is not None and epoch_end(epoch, model):
@@ -153,10 +167,11 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every sample once, in a new order."""
-        order = torch.randperm(len(self.data), generator=self.generator)
-        for index in order.to(self.data.labels.device).tensor_split(self.per_epoch):
+        draws = self.generator
+        order = torch.randperm(len(self.data), generator=draws, device=draws.device)
+        for index in order.tensor_split(self.per_epoch):
             yield Batch(
-                raw=to_float(self.data.images[index]),
+                pixels=self.data.images[index],
                 labels=self.data.labels[index],
                 ids=self.data.ids[index],
                 epoch=epoch,

@@ -20,9 +20,12 @@ def derive(seed: int, *names: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *names: object) -> torch.Generator:
-    """A torch generator on the CPU, whose draws are the same on every device."""
-    return torch.Generator().manual_seed(derive(seed, *names))
+def generator(seed: int, *names: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator; on the CPU, as by default, its draws are the same on every machine.
+
+    Draws on a GPU spare the copy to it, which a training step would wait for.
+    """
+    return torch.Generator(device).manual_seed(derive(seed, *names))
 
 
 def numpy_generator(seed: int, *names: object) -> np.random.Generator:

@@ -9,7 +9,7 @@ from bdb.models import base as models
 from bdb.models.base import ModelSpec
 from bdb.testing import Lab, lab, make_context
 from bdb.training import inference
-from bdb.training.loop import Batch, to_float
+from bdb.training.loop import Batch
 from bdb.training.recipes import Recipe
 
 FIELDS = {"width": 8, "mask_epochs": 5, "mask_weight": 1.0, "lr": 0.005, "cross_ratio": 0.05}
@@ -95,7 +95,7 @@ def test_gradients_of_the_generator_do_not_pile_up() -> None:
     controller = TINY.begin(context)
     model = models.build(ModelSpec(architecture="convnet", data=context.data), 0)
     batch = Batch(
-        raw=to_float(context.train.images),
+        pixels=context.train.images,
         labels=context.train.labels,
         ids=context.train.ids,
         epoch=0,
@@ -117,7 +117,7 @@ def test_a_batch_without_planned_samples_is_left_alone() -> None:
     assert context.plan is not None
     free = context.train[~torch.isin(context.train.ids, context.plan.ids)]
     batch = Batch(
-        raw=to_float(free.images),
+        pixels=free.images,
         labels=free.labels,
         ids=free.ids,
         epoch=0,

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import pad
 
-from bdb.datasets.augmentation import Augmentation, random_crop
+from bdb.datasets.augmentation import Augmentation
 from bdb.training.seeds import generator
 
 
@@ -31,20 +31,20 @@ def naive_crop(images: torch.Tensor, padding: int, seed: int) -> torch.Tensor:
 @settings(max_examples=30, deadline=None)
 def test_crop_is_the_naive_loop(count: int, padding: int, seed: int, dtype: torch.dtype) -> None:
     images = ramp(count, dtype)
-    cropped = random_crop(images, padding, generator(seed))
+    cropped = Augmentation(crop_padding=padding)(images, generator(seed))
     assert cropped.dtype == dtype
     assert torch.equal(cropped, naive_crop(images, padding, seed))
 
 
 def test_every_sample_has_its_own_offset() -> None:
-    cropped = random_crop(ramp(200, torch.uint8), 2, generator(0))
+    cropped = Augmentation(crop_padding=2)(ramp(200, torch.uint8), generator(0))
     assert len(torch.unique(cropped.flatten(1), dim=0)) == 25
 
 
 def test_offsets_are_uniform_around_the_middle() -> None:
     images = torch.zeros(20_000, 1, 9, 9)
     images[:, :, 4, 4] = 1
-    cropped = random_crop(images, 4, generator(0))
+    cropped = Augmentation(crop_padding=4)(images, generator(0))
     rows, columns = cropped.sum((1, 3)), cropped.sum((1, 2))
     for axis in (rows, columns):
         assert (axis.sum(1) == 1).all()
@@ -54,7 +54,9 @@ def test_offsets_are_uniform_around_the_middle() -> None:
 
 
 def test_the_border_is_black() -> None:
-    cropped = random_crop(torch.full((50, 3, 8, 8), 200, dtype=torch.uint8), 4, generator(1))
+    cropped = Augmentation(crop_padding=4)(
+        torch.full((50, 3, 8, 8), 200, dtype=torch.uint8), generator(1)
+    )
     assert set(cropped.unique().tolist()) == {0, 200}
 
 

@@ -46,7 +46,7 @@ def test_unlearns_the_backdoor(badnets: Lab, outcome: Outcome) -> None:
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
     return Batch(
-        raw=torch.rand(8, 3, 4, 4, generator=generator),
+        pixels=torch.randint(256, (8, 3, 4, 4), generator=generator, dtype=torch.uint8),
         labels=torch.arange(8) % 3,
         ids=torch.arange(8),
         epoch=0,

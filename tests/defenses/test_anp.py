@@ -30,7 +30,7 @@ SHORT = {"iterations": 20, "batch_size": 64, "threshold": None}
 def make_batch(victim: Lab) -> loop.Batch:
     data = victim.clean_set[torch.arange(128)]
     return loop.Batch(
-        raw=loop.to_float(data.images),
+        pixels=data.images,
         labels=data.labels,
         ids=data.ids,
         epoch=0,
