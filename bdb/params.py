@@ -9,11 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
+from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Strict, Tag, ValidationError
 
 from bdb import layout, plain
 from bdb.errors import ParamsError, short, unknown
@@ -25,6 +26,7 @@ MAX_JOBS = 250_000
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_*?\[\]-]{1,64}$")]
 Ratio = Annotated[float, Strict(), Field(ge=1e-9, lt=1)]
+Ratios = Annotated[tuple[Ratio, ...], Field(min_length=1)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
 Fields = dict[str, dict[str, Any]]
 M = TypeVar("M", bound=BaseModel)
@@ -39,16 +41,36 @@ AXES = {
 }
 
 
+# How the two forms of poison_ratio are told apart. Blanks keep the words out of any name's way.
+_EVERY, _BY_ATTACK = "every attack", "by attack"
+PoisonRatio = Annotated[
+    Annotated[Ratios, Tag(_EVERY)] | Annotated[dict[Name, Ratios], Tag(_BY_ATTACK)],
+    Discriminator(lambda value: _BY_ATTACK if isinstance(value, dict) else _EVERY),
+]
+
+
 class Grid(Frozen):
-    """The cross product that is run; `*` and `?` in a name stand for every method that matches."""
+    """The cross product that is run; `*` and `?` in a name stand for every method that matches.
+
+    Poison ratios are a list for every attack, or lists by attack, of which the last that matches
+    counts: `{'*': [0.1], sig: [0.05]}`.
+    """
 
     dataset: tuple[Name, ...] = Field(min_length=1)
     model: tuple[Name, ...] = Field(min_length=1)
     attack: tuple[Name, ...] = Field(min_length=1)
-    poison_ratio: tuple[Ratio, ...] = Field(min_length=1)
+    poison_ratio: PoisonRatio
     seed: tuple[Seed, ...] = Field(min_length=1)
     defense: tuple[Name, ...] = ()
     analysis: tuple[Name, ...] = ()
+
+    def ratios(self, attack: str) -> tuple[float, ...]:
+        """The poison ratios of an attack; none if no pattern matches it."""
+        if not isinstance(self.poison_ratio, dict):
+            return self.poison_ratio
+        by_pattern = self.poison_ratio.items()
+        matching = [ratios for pattern, ratios in by_pattern if fnmatchcase(attack, pattern)]
+        return matching[-1] if matching else ()
 
 
 class CleanSet(Frozen):
@@ -152,7 +174,7 @@ def _validate(model: type[M], raw: Any, where: str, strict: bool | None = None) 
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if part not in (_EVERY, _BY_ATTACK))
         if first["type"] == "extra_forbidden":
             known = _siblings(model, first["loc"])
             raise ParamsError(f"{where}: {unknown('key', key, known)}") from None
@@ -194,20 +216,34 @@ def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
             is_glob = any(character in pattern for character in "*?[")
             axis += [name for name in matches if not (is_glob and name in axis)]
         axes[kind] = tuple(axis)
-    for name, values in (axes | {"poison_ratio": grid.poison_ratio, "seed": grid.seed}).items():
-        if len(set(values)) < len(values):
-            twice = next(value for value, count in Counter(values).items() if count > 1)
-            raise ParamsError(f"{where}: grid.{name}: {twice} stands twice; name it once")
+    for name, values in (axes | {"seed": grid.seed}).items():
+        _check_unique(values, f"{where}: grid.{name}")
     grid = grid.model_copy(update=axes)
+    _check_ratios(grid, catalogue, f"{where}: grid.poison_ratio")
     _check_size(grid, where)
     return grid
 
 
+def _check_unique(values: tuple[Any, ...], where: str) -> None:
+    if len(set(values)) < len(values):
+        twice = next(value for value, count in Counter(values).items() if count > 1)
+        raise ParamsError(f"{where}: {twice} stands twice; name it once")
+
+
+def _check_ratios(grid: Grid, catalogue: Catalogue, where: str) -> None:
+    for pattern in grid.poison_ratio if isinstance(grid.poison_ratio, dict) else ():
+        if not catalogue.names("attack", pattern):
+            raise ParamsError(f"{where}: {unknown('attack', pattern, catalogue.names('attack'))}")
+    for attack in grid.attack:
+        _check_unique(grid.ratios(attack), where)
+        if not grid.ratios(attack) and catalogue.get("attack", attack).can("poisons"):
+            raise ParamsError(f"{where}: has none for {attack}; add {attack!r} or '*'")
+
+
 def _check_size(grid: Grid, where: str) -> None:
     """Refuse a grid whose plan would fill the memory."""
-    runs = prod(
-        len(axis) for axis in (grid.dataset, grid.model, grid.attack, grid.poison_ratio, grid.seed)
-    )
+    attacked = sum(len(grid.ratios(attack)) or 1 for attack in grid.attack)
+    runs = attacked * prod(len(axis) for axis in (grid.dataset, grid.model, grid.seed))
     jobs = runs * (1 + len(grid.defense) + len(grid.analysis))
     if jobs > MAX_JOBS:
         raise ParamsError(

@@ -122,7 +122,7 @@ def make_context(
         augmentation=Digits().augmentation,
     )
     rng = seeds.numpy_generator(seed, "clean_set")
-    mask = torch.from_numpy(split.clean_mask(raw.train.labels.numpy(), 0.2, rng))
+    mask = torch.from_numpy(split.part_mask(raw.train.labels.numpy(), 0.2, rng))
     train, clean = raw.train[~mask], raw.train[mask]
     if size is not None:
         train = train[torch.arange(size)]

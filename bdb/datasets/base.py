@@ -93,6 +93,9 @@ class Dataset(Method):
     std: ClassVar[tuple[float, ...] | None] = None
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    train_share: float = Field(
+        1.0, gt=0, le=1, description="share of the training images that is used, class by class"
+    )
     crop_padding: int = Field(4, ge=0, le=64, description="border in pixels of the random crop")
     flip: bool = Field(False, description="whether training mirrors images")
 

@@ -1,4 +1,4 @@
-"""The defender's clean set: a class-balanced part of the training set.
+"""A class-balanced part of a training set: the defender's clean set, or a share to work with.
 
 Pure arithmetic, without torch, so that planning the grid can ask how many images each class keeps.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def clean_counts(class_counts: Sequence[int], fraction: float) -> list[int]:
-    """How many images the clean set takes of each class: `fraction` in all, largest remainder."""
+def part_counts(class_counts: Sequence[int], fraction: float) -> list[int]:
+    """How many images a part takes of each class: `fraction` in all, largest remainder."""
     shares = np.asarray(class_counts, dtype=float) * fraction
     counts = np.floor(shares).astype(int)
     missing = round(sum(class_counts) * fraction) - int(counts.sum())
@@ -20,9 +20,9 @@ def clean_counts(class_counts: Sequence[int], fraction: float) -> list[int]:
     return [int(count) for count in counts]
 
 
-def clean_mask(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the clean set: a boolean mask over the training set."""
-    counts = clean_counts(np.bincount(labels).tolist(), fraction)
+def part_mask(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw a part: a boolean mask over the training set."""
+    counts = part_counts(np.bincount(labels).tolist(), fraction)
     mask = np.zeros(len(labels), dtype=bool)
     for label, count in enumerate(counts):
         members = np.flatnonzero(labels == label)

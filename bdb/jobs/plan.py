@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
-from bdb.datasets.split import clean_counts
+from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
 from bdb.jobs.catalogue import Catalogue, Entry
 from bdb.layout import CLEAN_RATIO, Run
@@ -74,11 +75,16 @@ def make(settings: Settings, catalogue: Catalogue) -> Plan:
 def _candidates(settings: Settings, catalogue: Catalogue) -> list[Run]:
     """The cross product; the clean-model control has one ratio, 0."""
     grid = settings.grid
-    ratios = [format_ratio(ratio) for ratio in grid.poison_ratio]
+    ratios = {
+        attack: [format_ratio(ratio) for ratio in grid.ratios(attack)]
+        if catalogue.get("attack", attack).can("poisons")
+        else [CLEAN_RATIO]
+        for attack in grid.attack
+    }
     return [
         Run(dataset, model, attack, ratio, seed)
         for dataset, model, attack in product(grid.dataset, grid.model, grid.attack)
-        for ratio in (ratios if catalogue.get("attack", attack).can("poisons") else [CLEAN_RATIO])
+        for ratio in ratios[attack]
         for seed in grid.seed
     ]
 
@@ -103,7 +109,7 @@ def _why_not(run: Run, settings: Settings, catalogue: Catalogue) -> str | None:
     counts = _class_counts(run, settings, catalogue)
     if counts is None:
         return None  # The poison stage will see.
-    target = _field(attack, settings, "target")
+    target = int(_field(attack, settings, "target"))
     if target >= len(counts):
         raise ParamsError(
             f"attacks.{run.attack}.target: {target} is not a class of {run.dataset}: "
@@ -124,9 +130,12 @@ def _class_counts(run: Run, settings: Settings, catalogue: Catalogue) -> list[in
     """The victim's training images per class, where the data set declares them."""
     dataset = catalogue.get("dataset", run.dataset)
     counts: list[int] | None = dataset.can("class_counts")
-    if counts is None or settings.clean_set.source == "seen":
+    if counts is None:
+        return None
+    counts = part_counts(counts, _field(dataset, settings, "train_share"))
+    if settings.clean_set.source == "seen":
         return counts
-    reserved = clean_counts(counts, clean_fraction(settings, dataset))
+    reserved = part_counts(counts, clean_fraction(settings, dataset))
     return [count - kept for count, kept in zip(counts, reserved, strict=True)]
 
 
@@ -136,6 +145,6 @@ def clean_fraction(settings: Settings, dataset: Entry) -> float:
     return float(dataset.can("clean_fraction") if wanted is None else wanted)
 
 
-def _field(entry: Entry, settings: Settings, name: str) -> int:
+def _field(entry: Entry, settings: Settings, name: str) -> Any:
     default = entry.schema["properties"][name]["default"]
-    return int(settings.fields(entry.kind, entry.name).get(name, default))
+    return settings.fields(entry.kind, entry.name).get(name, default)

@@ -71,7 +71,7 @@ class RunInputs:
             self.settings, self.jobs.catalogue.get("dataset", self.run.dataset)
         )
         rng = seeds.numpy_generator(self.run.seed, "clean_set", self.run.dataset)
-        return torch.from_numpy(split.clean_mask(labels, fraction, rng))
+        return torch.from_numpy(split.part_mask(labels, fraction, rng))
 
     @property
     def clean_set(self) -> ImageSet:

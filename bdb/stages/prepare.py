@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
 
 from bdb import artifacts, layout, registry
 from bdb.console import say
+from bdb.datasets import split
 from bdb.datasets.base import Dataset, DataSpec, ImageSet, RawData
 from bdb.errors import DataError
 from bdb.jobs.jobs import Jobs
 from bdb.provenance import Provenance
+from bdb.training import seeds
 
 
 def run(jobs: Jobs, name: str) -> None:
@@ -25,15 +28,26 @@ def run(jobs: Jobs, name: str) -> None:
     provenance = Provenance(jobs.prepare(name), torch.device("cpu"))
     raw = dataset.read(layout.raw())
     _check(name, raw, dataset)
+    raw = replace(raw, train=_share(name, raw.train, dataset.train_share))
+    _check_classes(name, raw)
     data = _describe(name, raw, dataset)
-    for split, images in (("train", raw.train), ("test", raw.test)):
+    for part, images in (("train", raw.train), ("test", raw.test)):
         artifacts.write_tensors(
-            layout.prepared(name, split),
+            layout.prepared(name, part),
             {"images": images.images, "labels": images.labels},
             {"data": data.model_dump(mode="json"), "origin": provenance.origin()},
         )
-        say(f"{name}: {len(images)} {split} images of {data.num_classes} classes")
+        say(f"{name}: {len(images)} {part} images of {data.num_classes} classes")
     provenance.write(layout.prepared(name, "train").parent)
+
+
+def _share(name: str, train: ImageSet, share: float) -> ImageSet:
+    """A class-balanced share of the training set, the same whatever the run."""
+    if share == 1:
+        return train
+    rng = seeds.numpy_generator(0, "prepare", name)
+    mask = torch.from_numpy(split.part_mask(train.labels.numpy(), share, rng))
+    return ImageSet.whole(train.images[mask], train.labels[mask])
 
 
 def _check(name: str, raw: RawData, dataset: Dataset) -> None:
@@ -50,11 +64,14 @@ def _check(name: str, raw: RawData, dataset: Dataset) -> None:
             f"{name}: {len(raw.test)} test images, not {dataset.test_count} as published; "
             "unpack the raw files anew"
         )
-    for split, images in (("training", raw.train), ("test", raw.test)):
+
+
+def _check_classes(name: str, raw: RawData) -> None:
+    for part, images in (("training", raw.train), ("test", raw.test)):
         missing = set(range(len(raw.classes))) - set(images.labels.unique().tolist())
         if missing:
             empty = raw.classes[min(missing)]
-            raise DataError(f"{name}: class {empty!r} has no {split} images")
+            raise DataError(f"{name}: class {empty!r} has no {part} images")
 
 
 def _describe(name: str, raw: RawData, dataset: Dataset) -> DataSpec:

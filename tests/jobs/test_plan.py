@@ -30,6 +30,23 @@ def test_the_clean_control_is_one_run_per_seed_whatever_the_ratios() -> None:
     ]
 
 
+def test_an_attack_has_the_ratios_of_the_last_pattern_that_matches() -> None:
+    ratios = {"*": [0.1], "b*": [0.05, 0.01], "blended": [0.2]}
+    made = planned(attack=["none", "wanet", "badnets", "blended"], poison_ratio=ratios)
+    assert [(run.attack, run.ratio) for run in made.runs] == [
+        ("none", "0"),
+        ("wanet", "0.1"),
+        ("badnets", "0.05"),
+        ("badnets", "0.01"),
+        ("blended", "0.2"),
+    ]
+
+
+def test_the_control_needs_no_ratio() -> None:
+    made = planned(attack=["none", "sig"], poison_ratio={"sig": [0.05]})
+    assert [run.ratio for run in made.runs] == ["0", "0.05"]
+
+
 def test_every_run_meets_every_defense() -> None:
     made = planned(attack=["badnets"], defense=["ft", "strip"])
     run = Run("digits", "convnet", "badnets", "0.1", 0)
@@ -53,6 +70,14 @@ def test_a_ratio_that_poisons_nothing_is_left_out() -> None:
 def test_an_empty_grid_is_a_mistake() -> None:
     with pytest.raises(ParamsError, match="the grid is empty: digits/convnet/sig/"):
         planned(attack=["sig"], poison_ratio=[0.9])
+
+
+def test_the_plan_counts_the_share_of_the_images_that_is_used() -> None:
+    raw = yaml.safe_load(presets.text("demo"))
+    raw["grid"] |= {"dataset": ["cifar10"], "attack": ["sig"], "poison_ratio": [0.2]}
+    raw |= {"datasets": {"cifar10": {"train_share": 0.2}}, "clean_set": {"source": "seen"}}
+    with pytest.raises(ParamsError, match="2000 poisons, but class 0 has 1000 of 10000 images"):
+        plan.make(params.parse(raw, CATALOGUE), CATALOGUE)
 
 
 def test_cifar10_at_ten_percent_poisons_a_whole_class() -> None:
