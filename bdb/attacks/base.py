@@ -71,7 +71,7 @@ class AttackContext:
 
     def samples(self, ids: Tensor) -> ImageSet:
         """The clean samples with these ids."""
-        return self.train[torch.searchsorted(self.train.ids, ids.to(self.train.ids.device))]
+        return self.train.of(ids)
 
 
 class Controller:

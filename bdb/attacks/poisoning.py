@@ -6,7 +6,7 @@ A poisoned set is prepared data plus a delta: clean pixels are never copied.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,7 @@ class Poison:
 
     def apply(self, train: ImageSet) -> ImageSet:
         """The victim's training set: `train` with the planned samples in their place."""
-        position = torch.searchsorted(train.ids, self.plan.ids)
-        images, labels = train.images.clone(), train.labels.clone()
-        images[position] = self.images
-        labels[position] = self.plan.labels
-        return replace(train, images=images, labels=labels)
+        return train.replaced(self.plan.ids, self.plan.labels, self.images)
 
 
 def make_plan(attack: Attack, ratio: float, context: AttackContext) -> Plan:
@@ -91,7 +87,7 @@ def complete(attack: Attack, context: AttackContext, state: State, test: ImageSe
     assert context.plan is not None
     plan = context.plan
     clean = context.samples(plan.ids)
-    images = clean.images.clone().cpu()
+    images = clean.images.cpu().clone()
     poison, cover = plan.is_poison, plan.is_cross
     moved = {name: tensor.to(context.device) for name, tensor in state.items()}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from bdb.attacks import poisoning
 from bdb.attacks.base import Attack, AttackContext
 from bdb.attacks.poisoning import Poison
@@ -67,10 +65,7 @@ def train(
         return Victim(model, history, poison)
     assert context.plan is not None
     controller = attack.begin(context)
-    given = context.train.labels.clone()
-    position = torch.searchsorted(context.train.ids, context.plan.ids)
-    given[position] = context.plan.labels
-    data = context.train.with_labels(given)
+    data = context.train.replaced(context.plan.ids, context.plan.labels)
     history = _fit(model, data, context, controller.step, controller.epoch_end)
     poison = poisoning.complete(attack, context, controller.state(), test)
     return Victim(model, history, poison)

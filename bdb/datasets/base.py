@@ -45,9 +45,23 @@ class ImageSet:
         """The same set on another device."""
         return ImageSet(self.images.to(device), self.labels.to(device), self.ids.to(device))
 
-    def with_labels(self, labels: Tensor) -> ImageSet:
-        """The same images under other labels."""
-        return replace(self, labels=labels)
+    def of(self, ids: Tensor) -> ImageSet:
+        """The samples with these ids, which must be in the set."""
+        return self[self._positions(ids)]
+
+    def replaced(self, ids: Tensor, labels: Tensor, images: Tensor | None = None) -> ImageSet:
+        """The same set, but for these ids with other labels, and with other images if given."""
+        where = self._positions(ids)
+        own_labels = self.labels.clone()
+        own_labels[where] = labels.to(own_labels.device)
+        if images is None:
+            return replace(self, labels=own_labels)
+        own_images = self.images.clone()
+        own_images[where] = images.to(own_images.device)
+        return replace(self, labels=own_labels, images=own_images)
+
+    def _positions(self, ids: Tensor) -> Tensor:
+        return torch.searchsorted(self.ids, ids.to(self.ids.device))
 
 
 class DataSpec(Frozen):

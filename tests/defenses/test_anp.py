@@ -117,7 +117,7 @@ def test_chooses_the_last_threshold_that_keeps_accuracy(
 def test_the_test_set_and_the_attack_have_no_say(badnets: Lab) -> None:
     blind = dataclasses.replace(
         badnets,
-        test=badnets.test.with_labels((badnets.test.labels + 1) % 10),
+        test=dataclasses.replace(badnets.test, labels=(badnets.test.labels + 1) % 10),
         poison=lab("blended").poison,
     )
     assert blind.rates(badnets.model) != badnets.rates(badnets.model)

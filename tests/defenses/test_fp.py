@@ -89,7 +89,7 @@ def test_fine_tunes_the_very_state_that_was_chosen(badnets: Lab) -> None:
 def test_the_test_set_and_the_attack_have_no_say(badnets: Lab) -> None:
     blind = dataclasses.replace(
         badnets,
-        test=badnets.test.with_labels((badnets.test.labels + 1) % 10),
+        test=dataclasses.replace(badnets.test, labels=(badnets.test.labels + 1) % 10),
         poison=lab("blended").poison,
     )
     assert blind.rates(badnets.model) != badnets.rates(badnets.model)

@@ -1,0 +1,126 @@
+"""Every method on a pretended accelerator: whatever it forgets to move there is refused.
+
+`tests/device/pretended.py` says what is pretended; kernels, precision and graphs of a real GPU are
+not, and have tests of their own in `test_gpu.py`.
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pretended
+import pytest
+import torch
+import yaml
+
+from bdb import artifacts, layout, presets, registry
+from bdb.jobs import jobs as all_jobs
+from bdb.layout import Run
+from bdb.testing import quick
+from bdb.training import device as devices
+from bdb.training import seeds
+
+RUN = Run("digits", "convnet", "badnets", "0.1", 0)
+KINDS = {"attack": "attacks", "defense": "defenses", "analysis": "analyses"}
+
+
+def parameters() -> dict[str, Any]:
+    """Every method on a fifth of digits, as short as it can be."""
+    raw: dict[str, Any] = yaml.safe_load(presets.text("digits"))
+    raw["grid"] |= {"seed": [0], **{kind: ["*"] for kind in KINDS}}
+    raw["datasets"] = {"digits": {"train_share": 0.3, "crop_padding": 2, "flip": True}}
+    raw["models"] = {"convnet": {"width": 8}}
+    for kind, section in KINDS.items():
+        raw[section] = {name: quick(registry.get(kind, name)) for name in registry.names(kind)}
+    raw["attacks"]["inputaware"]["width"] = 2
+    raw["training"] = {"recipe": "fast", "epochs": 2}
+    return raw
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("device")
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters(), sort_keys=False))
+    return folder
+
+
+def do(stage: str, *arguments: Any) -> None:
+    importlib.import_module(f"bdb.stages.{stage}").run(all_jobs.from_params(), *arguments)
+
+
+@pytest.fixture
+def accelerator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All that a stage does happens on the pretended device."""
+    read, generator = artifacts.read_tensors, seeds.generator
+
+    def read_there(path: Path, device: Any = "cpu") -> Any:
+        tensors, metadata = read(path)
+        return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+
+    def draw_there(seed: int, *names: object, device: Any = "cpu") -> torch.Generator:
+        if torch.device(device).type == "cpu":
+            return generator(seed, *names)
+        return pretended.Generator().manual_seed(seeds.derive(seed, *names))
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(devices, "pick", lambda: pretended.DEVICE)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(artifacts, "read_tensors", read_there)
+    monkeypatch.setattr(seeds, "generator", draw_there)
+    with pretended.Accelerator():
+        yield
+
+
+def predictions(path: Path) -> pd.DataFrame:
+    return artifacts.read_table(path / "predictions.parquet")
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_prepare_and_the_clean_model() -> None:
+    do("prepare", "digits")
+    do("train", RUN.control)
+    assert len(predictions(layout.victim(RUN.control)))
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("name", [n for n in registry.names("attack") if n != "none"])
+def test_attack(name: str) -> None:
+    run = Run(RUN.dataset, RUN.model, name, RUN.ratio, RUN.seed)
+    do("poison", run)
+    do("train", run)
+    assert predictions(layout.victim(run))["confidence"].between(0, 1).all()
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("name", registry.names("defense"))
+def test_defense(name: str) -> None:
+    do("defend", RUN, name)
+    assert predictions(layout.cell(RUN, name))["confidence"].between(0, 1).all()
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("name", registry.names("analysis"))
+def test_analysis(name: str) -> None:
+    do("analyze", RUN, name)
+    assert layout.analysis(RUN, name, "svg").is_file()
+
+
+def test_the_pretended_device_refuses_what_a_gpu_refuses() -> None:
+    with pretended.Accelerator():
+        there = torch.ones(3, device=pretended.DEVICE)
+        with pytest.raises(RuntimeError, match="all tensors on lazy:0"):
+            there + torch.ones(3)
+        with pytest.raises(RuntimeError):
+            there.numpy()
+        assert there.cpu().tolist() == (there * torch.tensor(1.0)).cpu().tolist() == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_the_results_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = predictions(layout.victim(RUN))
+    monkeypatch.setattr(devices, "pick", lambda: torch.device("cpu"))
+    do("train", RUN)
+    pd.testing.assert_frame_equal(predictions(layout.victim(RUN)), there)
