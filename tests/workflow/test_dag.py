@@ -49,6 +49,7 @@ def test_provenance_says_where_a_cell_comes_from(done: Any) -> None:
     assert record["params"]["training"] == {"recipe": "fast", "epochs": 12}
     assert record["fields"]["dimensions"] == 10
     assert record["device"] == "cpu"
+    assert record["threads"] == 1  # what the rule says, whatever the machine has
     assert artifacts.read_metadata(cell / "model.safetensors")["origin"]["code"] == record["code"]
 
 
