@@ -88,3 +88,19 @@ def test_the_catalogues_snakefile_is_the_one_above(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone, so nothing is ignored")
+def test_the_wheel_carries_what_is_no_code() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["bdb"]
+    folder = ROOT / "bdb" / "report" / "published"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "leaderboard.csv",
+        "rules.json",
+    }
+    # Of a package hatchling leaves out what git ignores, and that alone.
+    command = ["git", "check-ignore", "--no-index", *map(str, folder.iterdir())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
