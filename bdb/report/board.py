@@ -12,7 +12,7 @@ import pandas as pd
 from bdb import artifacts, layout
 from bdb.jobs.plan import Plan
 from bdb.layout import Run
-from bdb.report import compare, setting
+from bdb.report import compare, setting, tables
 from bdb.report.compare import SETTING, UNDEFENDED
 
 GROUP = compare.KEYS
@@ -125,12 +125,12 @@ def markdown(summary: pd.DataFrame) -> str:
 def _markdown_table(group: pd.DataFrame) -> str:
     defenses = list(dict.fromkeys(group["defense"]))
     header = ["attack", "ratio", *("no defense" if d == UNDEFENDED else d for d in defenses)]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines = []
     for (attack, ratio), rows in group.groupby(["attack", "poison_ratio"], sort=False):
         by_defense = rows.set_index("defense")
         cells = [_percent(by_defense, name) for name in defenses]
-        lines.append("| " + " | ".join([str(attack), f"{ratio:g}", *cells]) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([str(attack), f"{ratio:g}", *cells])
+    return tables.markdown(header, lines)
 
 
 def _percent(rows: pd.DataFrame, defense: str) -> str:

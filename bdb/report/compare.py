@@ -110,6 +110,17 @@ def published() -> pd.DataFrame:
     return table.rename(columns={name: f"published_{name}" for name in RATES})
 
 
+def table(board: pd.DataFrame) -> pd.DataFrame:
+    """A row per cell and setting: means over seeds, compared with what was published.
+
+    Args:
+        board: rows of one or more boards: `KEYS`, `SETTING`, `RATES` and `seed`.
+    """
+    groups = board.groupby([*KEYS, *SETTING], sort=False)
+    means = groups[RATES].mean().assign(seeds=groups["seed"].nunique()).reset_index()
+    return means.assign(**judge(means))
+
+
 def judge(cells: pd.DataFrame) -> pd.DataFrame:
     """Compare cells with what was published of them.
 
@@ -134,7 +145,7 @@ def _verdict(cell: Cell) -> tuple[str, str]:
         if rule.matches(cell):
             return UNRELIABLE, rule.reason
     if cell["setting"]:
-        return OTHER, ""
+        return OTHER, cell["setting"]
     gaps = _gaps(cell)
     return (OUTSIDE, ". ".join(_explain(cell, gaps))) if gaps else (WITHIN, "")
 

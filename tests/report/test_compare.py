@@ -169,7 +169,7 @@ def test_lf_is_reliable_on_preact_alone() -> None:
 
 
 def test_what_was_changed_cannot_be_compared() -> None:
-    assert judged(cell(setting="preactresnet18.width=16")) == [(OTHER, "")]
+    assert judged(cell(setting="preactresnet18.width=16")) == [(OTHER, "preactresnet18.width=16")]
 
 
 def test_nothing_published_or_nothing_measured_says_nothing() -> None:
