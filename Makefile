@@ -3,6 +3,7 @@
 # make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
 # make reliability  killed runs, full disks, damaged files; minutes, and root for the full disks
 # make docs    the method catalogue, and the demo's table in README
+# make clean   remove what runs have made, but for the boards that were kept
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,7 +46,7 @@ docs: demo
 	$(BIN)/bdb schema workflow/schemas/params.schema.yaml
 
 clean:
-	rm -rf data/prepared data/poisoned results logs benchmarks .snakemake
+	rm -rf data/prepared data/poisoned $(filter-out results/boards,$(wildcard results/*)) logs benchmarks .snakemake
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

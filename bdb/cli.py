@@ -81,6 +81,42 @@ def report(code: Code = "") -> None:
 
 
 @app.command()
+def compare(
+    boards: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BOARD]...", help="files, or names of kept boards"),
+    ] = None,
+    stops: Annotated[
+        float, typer.Option(help="ASR in percent below which an attack counts as stopped")
+    ] = 20.0,
+    csv: Annotated[Path | None, typer.Option(help="also write the table to this file")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
+) -> None:
+    """Set measured cells beside published ones, and the order of defenses beside theirs.
+
+    Without a board it is results/board.csv.
+    """
+    from bdb import artifacts
+    from bdb.report import compare as comparison
+    from bdb.report import compare_text, kept, tables
+
+    if not 0 < stops <= 100:
+        raise errors.ParamsError(f"--stops: {stops:g} is not allowed: above 0, at most 100")
+    table = comparison.table(kept.read(boards or [str(layout.RESULTS / "board.csv")]))
+    if csv:
+        artifacts.write_text(csv, tables.csv(table))
+    typer.echo(compare_text.report(table, stops / 100, markdown), nl=False)
+
+
+@app.command()
+def keep(name: Annotated[str, typer.Argument(help="of the file in results/boards")]) -> None:
+    """Keep the board, costs included, where no run and no clean-up touches it."""
+    from bdb.report import kept
+
+    typer.echo(kept.keep(name))
+
+
+@app.command()
 def sync() -> None:
     """Check every output by content: keep it, restore it from the cache, or drop it."""
     from bdb.jobs import jobs as all_jobs

@@ -22,6 +22,7 @@ CELLS = Path("results/cells")
 METRICS = Path("results/metrics")
 ANALYSES = Path("results/analyses")
 RESULTS = Path("results")
+BOARDS = Path("results/boards")
 RECORDED = Path("logs/recorded")
 
 CLEAN_ATTACK = "none"

@@ -88,3 +88,39 @@ def test_the_catalogues_snakefile_is_the_one_above(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone, so nothing is ignored")
+def test_the_wheel_carries_what_is_no_code() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["bdb"]
+    folder = ROOT / "bdb" / "report" / "published"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "leaderboard.csv",
+        "rules.json",
+    }
+    # Of a package hatchling leaves out what git ignores, and that alone.
+    command = ["git", "check-ignore", "--no-index", *map(str, folder.iterdir())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_cleaning_up_leaves_the_boards_that_were_kept(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("results/boards/it.csv", "results/plots/asr.svg", "results/board.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    left = [path.relative_to(tmp_path) for path in (tmp_path / "results").rglob("*.*")]
+    assert left == [Path("results/boards/it.csv")]
+
+
+def test_no_stage_of_dvc_owns_the_boards_that_were_kept() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outputs = [out for stage in stages.values() for out in stage["outs"]]
+    paths = [Path(out if isinstance(out, str) else next(iter(out))) for out in outputs]
+    assert len(paths) > 10
+    kept = Path("results/boards/it.csv")
+    assert not {kept, *kept.parents} & set(paths)

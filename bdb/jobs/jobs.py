@@ -143,7 +143,8 @@ class Jobs:
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
         inputs += [layout.analysis(run, tool, "svg") for run, tool in plan.analyses]
         outputs = [layout.RESULTS / name for name in REPORT]
-        return self._job("report", (), inputs, outputs, [], ["grid", "training", "clean_set"])
+        settings = ["grid", *_METHODS, "training", "clean_set"]
+        return self._job("report", (), inputs, outputs, [], settings)
 
     def _clean_runs(self) -> list[Run]:
         """The clean-model controls of the grid, and the clean models that attacks need."""
@@ -205,6 +206,9 @@ class Jobs:
 
 
 _SPLITS = ("train.safetensors", "test.safetensors")
+
+# The sections whose changes the board names beside each row.
+_METHODS = ("datasets", "models", "attacks", "defenses")
 
 REPORT = (
     "board.parquet",

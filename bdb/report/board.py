@@ -12,9 +12,10 @@ import pandas as pd
 from bdb import artifacts, layout
 from bdb.jobs.plan import Plan
 from bdb.layout import Run
+from bdb.report import compare, setting, tables
+from bdb.report.compare import SETTING, UNDEFENDED
 
-UNDEFENDED = "none"
-GROUP = ["dataset", "model", "attack", "poison_ratio", "defense"]
+GROUP = compare.KEYS
 KEYS = [*GROUP[:4], "seed", "defense"]
 # What differs between two runs of the same params on the same machine.
 COSTS = ["seconds", "memory_mb"]
@@ -22,7 +23,9 @@ DETECTION = ("tpr", "fpr", "f1", "auroc", "average_precision", "tpr_at_1_fpr", "
 RATES = ("c_acc", "asr", "ra", "der", "rir")
 COLUMNS = (
     *KEYS,
+    *SETTING,
     *RATES,
+    *compare.COLUMNS,
     *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
     "backdoored",
     "suspected_targets",
@@ -45,13 +48,21 @@ def make(plan: Plan) -> pd.DataFrame:
     Raises:
         ArtifactError: a file is missing or damaged.
     """
-    rows = [row for run in plan.runs for row in _rows(run, plan.defenses[run])]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    rows = [
+        row | _setting(plan, run, row["defense"])
+        for run in plan.runs
+        for row in _rows(run, plan.defenses[run])
+    ]
+    board = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return board.assign(**compare.judge(board))
 
 
 def summarise(board: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, with the half-width of the 95 % interval (Student's t); NaN for one seed."""
-    groups = board.groupby(GROUP, sort=False)
+    """Mean over seeds, with the half-width of the 95 % interval (Student's t); NaN for one seed.
+
+    The means are compared with the published figures as the cells of the board are.
+    """
+    groups = board.groupby([*GROUP, *SETTING], sort=False)
     summary = groups.size().rename("seeds").to_frame()
     for name in SUMMARISED:
         values = groups[name]
@@ -61,7 +72,8 @@ def summarise(board: pd.DataFrame) -> pd.DataFrame:
     victims = summary[summary["defense"] == UNDEFENDED].set_index(GROUP[:4])["c_acc_mean"]
     keys = pd.MultiIndex.from_frame(summary[GROUP[:4]])
     before = victims.reindex(keys).to_numpy()
-    return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"])
+    means = summary.assign(**{name: summary[f"{name}_mean"] for name in compare.JUDGED})
+    return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"], **compare.judge(means))
 
 
 def costs(board: pd.DataFrame) -> pd.DataFrame:
@@ -113,12 +125,12 @@ def markdown(summary: pd.DataFrame) -> str:
 def _markdown_table(group: pd.DataFrame) -> str:
     defenses = list(dict.fromkeys(group["defense"]))
     header = ["attack", "ratio", *("no defense" if d == UNDEFENDED else d for d in defenses)]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines = []
     for (attack, ratio), rows in group.groupby(["attack", "poison_ratio"], sort=False):
         by_defense = rows.set_index("defense")
         cells = [_percent(by_defense, name) for name in defenses]
-        lines.append("| " + " | ".join([str(attack), f"{ratio:g}", *cells]) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([str(attack), f"{ratio:g}", *cells])
+    return tables.markdown(header, lines)
 
 
 def _percent(rows: pd.DataFrame, defense: str) -> str:
@@ -136,6 +148,14 @@ def _rows(run: Run, defenses: Iterable[str]) -> list[dict[str, Any]]:
         record = artifacts.read_json(layout.cell(run, name) / "provenance.json")
         rows.append(_row(run, name, measured["cells"][name], record))
     return rows
+
+
+def _setting(plan: Plan, run: Run, defense: str) -> dict[str, str]:
+    """How params.yaml has this row made."""
+    settings = plan.settings
+    described = setting.describe(plan, run, defense)
+    values = (settings.training.recipe, settings.clean_set.source, described)
+    return dict(zip(SETTING, values, strict=True))
 
 
 def _row(

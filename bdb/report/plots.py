@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bdb.report import style
-from bdb.report.board import UNDEFENDED
+from bdb.report.compare import UNDEFENDED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-
 from bdb import __version__, artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
 from bdb.report import board as boards
-from bdb.report import page, plots
+from bdb.report import page, plots, tables
 
 
 def run(jobs: Jobs) -> None:
@@ -19,22 +16,15 @@ def run(jobs: Jobs) -> None:
     summary = boards.summarise(board)
     folder = layout.RESULTS
     artifacts.write_table(folder / "board.parquet", board)
-    artifacts.write_text(folder / "board.csv", _csv(boards.without_costs(board)))
-    artifacts.write_text(folder / "costs.csv", _csv(boards.costs(board)))
-    artifacts.write_text(folder / "summary.csv", _csv(boards.without_costs(summary)))
+    artifacts.write_text(folder / "board.csv", tables.csv(boards.without_costs(board)))
+    artifacts.write_text(folder / "costs.csv", tables.csv(boards.costs(board)))
+    artifacts.write_text(folder / "summary.csv", tables.csv(boards.without_costs(summary)))
     artifacts.write_text(folder / "summary.md", boards.markdown(summary))
     artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
     plots.write(board, summary, folder / "plots")
     pictures = {f"{run}/{tool}": layout.analysis(run, tool, "svg") for run, tool in plan.analyses}
     page.write(folder / "report" / "index.html", board, summary, pictures, _facts(jobs))
     say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
-
-
-def _csv(table: pd.DataFrame) -> str:
-    rounded = table.copy()
-    for name in rounded.select_dtypes(include=[np.number]).columns:
-        rounded[name] = rounded[name].round(6)
-    return rounded.to_csv(index=False, lineterminator="\n")
 
 
 def _facts(jobs: Jobs) -> dict[str, str]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bdb.report import board as boards
+from bdb.report import compare
 
 
 def frame() -> pd.DataFrame:
@@ -18,6 +19,9 @@ def frame() -> pd.DataFrame:
                     "poison_ratio": 0.1,
                     "seed": seed,
                     "defense": defense,
+                    "recipe": "fast",
+                    "clean_set": "reserved",
+                    "setting": "",
                     "c_acc": c_acc,
                     "asr": after,
                     "ra": 0.1,
@@ -54,3 +58,13 @@ def test_metrics_are_nested_numbers() -> None:
     nested = boards.metrics(boards.summarise(frame()))
     cell = nested["digits"]["convnet"]["badnets"]["0.1"]["ft"]
     assert cell == {"c_acc": 0.93, "asr": 0.2, "ra": 0.1}
+
+
+def test_means_are_compared_as_cells_are() -> None:
+    published = frame().assign(dataset="cifar10", model="preactresnet18", c_acc=0.91)
+    shifted = published.assign(asr=[0.95, 0.1, 0.99, 0.0, 0.91, 0.05])  # their mean is published
+    summary = boards.summarise(shifted).set_index("defense")
+    assert summary.loc["none", "published_asr"] == 0.9503
+    assert summary.loc["none", "comparison"] == "within"
+    assert summary.loc["ft", "comparison"] == "within"
+    assert set(compare.judge(shifted)["comparison"]) == {"within", "outside"}

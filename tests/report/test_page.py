@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from bdb.errors import ArtifactError
-from bdb.report import page
+from bdb.report import board as boards
+from bdb.report import compare, page
 
 RUN = "digits/convnet/badnets/0.1/s0"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -50,6 +51,7 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.root: dict[str, str | None] = {}
         self.commands: list[str] = []
+        self.reasons: list[str] = []
         self.console: list[str] = []
         self.requests: list[str] = []
         self._rows: list[list[str]] | None = None
@@ -69,6 +71,7 @@ class Page(HTMLParser):
             self._rows.append([])
         elif tag in ("td", "th") and self._rows is not None:
             self._rows[-1].append("")
+            self.reasons += [values["title"] or ""] if "title" in values else []
         elif tag == "code" and self._rows is not None:
             self.commands.append(values["title"] or "")
 
@@ -239,3 +242,28 @@ def test_several_data_sets_get_a_selector_and_a_column(tmp_path: Path, board, su
     assert set(found.column("board-table", "Data set")) == {"cifar10"}
     assert "Data set" in found.tables["means-table"][0]
     assert "on digits and cifar10 with convnet" in path.read_text()
+
+
+@needs_chromium
+def test_published_figures_stand_beside_the_cells_that_have_them(tmp_path: Path, board) -> None:
+    first = board[board["seed"] == 0].assign(dataset="cifar10", model="preactresnet18")
+    seen = first.assign(**compare.judge(first))
+    path = tmp_path / "index.html"
+    page.write(path, seen, boards.summarise(seen), {}, {})
+    found = _open(path, tmp_path)
+    assert set(seen["comparison"]) == {"", "within", "outside", "unreliable"}
+    for table in ("board-table", "means-table"):
+        shown = [value.replace("–", "nan") for value in found.column(table, "Published C-Acc %")]
+        expected = pytest.approx(100 * seen["published_c_acc"].to_numpy(), abs=0.051, nan_ok=True)
+        assert [float(value) for value in shown] == expected
+        assert found.column(table, "Compared") == [status or "–" for status in seen["comparison"]]
+    assert found.reasons == [reason for reason in seen["reason"] if reason] * 2
+
+
+@needs_chromium
+def test_without_published_figures_there_is_no_column_for_them(
+    written: Path, tmp_path: Path
+) -> None:
+    found = _open(written, tmp_path)
+    assert "Compared" not in found.tables["board-table"][0]
+    assert "Published figures" not in found.text.split("<script", 1)[0]

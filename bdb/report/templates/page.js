@@ -137,6 +137,7 @@ function cell(row, column) {
   if (column.kind === "command") return command(row.command || "");
   const value = row[column.name];
   const node = make("td", { className: column.kind, textContent: missing(value) ? "–" : column.show(row) });
+  if (column.title && column.title(row)) { node.title = column.title(row); node.classList.add("reasoned"); }
   if (column.kind === "rate" && !missing(value)) node.style.setProperty("--share", Math.max(0, Math.min(1, value)));
   if ((column.name === "defense" || column.name === "attack") && value === "none") node.classList.add("victim");
   return node;
@@ -195,7 +196,10 @@ const detection = (split) => [
   rate(split + "_tpr", "TPR"), rate(split + "_fpr", "FPR"), rate(split + "_f1", "F1"), rate(split + "_auroc", "AUROC"),
   rate(split + "_average_precision", "AP"), rate(split + "_tpr_at_1_fpr", "TPR at 1 % FPR"), rate(split + "_tpr_at_5_fpr", "TPR at 5 % FPR"),
 ];
+const comparison = { ...text("comparison", "Compared"), title: (row) => row.reason };
 const GROUPS = {
+  published: ["Published figures", [rate("published_c_acc", "Published C-Acc"), rate("published_asr", "Published ASR"), rate("published_ra", "Published RA"), comparison]],
+  setting: ["Setting", [text("recipe", "Recipe"), text("clean_set", "Clean set"), text("setting", "Changed fields")]],
   verdict: ["Verdict on the model", [flag("backdoored", "Backdoored"), text("suspected_targets", "Suspected targets")]],
   train: ["Detection in the training set", detection("train")],
   inputs: ["Detection of inputs", detection("inputs")],
@@ -205,19 +209,20 @@ const GROUPS = {
 };
 for (const group of Object.values(GROUPS)) group[1] = group[1].filter(({ name }) => known(board, name));
 const offered = Object.entries(GROUPS).filter(([, [, columns]]) => columns.length);
-const shownGroups = () => (state.has("columns") ? state.get("columns").split(",") : ["cost"]);
+const shownGroups = () => (state.has("columns") ? state.get("columns").split(",") : ["published", "cost"]);
+const shownColumns = (groups) => groups.filter(([key]) => shownGroups().includes(key)).flatMap(([, [, columns]]) => columns);
 
 function boardColumns() {
   const rates = [rate("c_acc", "C-Acc"), rate("asr", "ASR"), rate("ra", "RA"), rate("der", "DER"), rate("rir", "RIR")];
-  const more = offered.filter(([key]) => shownGroups().includes(key)).flatMap(([, [, columns]]) => columns);
   return [...KEYS, ...(several(board, "seed") ? [plain("seed", "Seed")] : []), text("defense", "Defense"),
-    ...rates.filter(({ name }) => known(board, name)), ...more, { name: "command", label: "Command", kind: "command" }];
+    ...rates.filter(({ name }) => known(board, name)), ...shownColumns(offered), { name: "command", label: "Command", kind: "command" }];
 }
 
 function meanColumns() {
   const loss = { name: "c_acc_loss_mean", label: "C-Acc lost, points", kind: "number", show: (row) => percent(row.c_acc_loss_mean) };
   const means = [mean("c_acc", "C-Acc"), loss, mean("asr", "ASR"), mean("ra", "RA"), mean("der", "DER"), mean("seconds", "Seconds", 1)];
-  return [...KEYS, text("defense", "Defense"), plain("seeds", "Seeds"), ...means.filter(({ name }) => known(summary, name))];
+  return [...KEYS, text("defense", "Defense"), plain("seeds", "Seeds"), ...means.filter(({ name }) => known(summary, name)),
+    ...shownColumns(offered.filter(([key]) => key === "published"))];
 }
 
 function drawColumnChoice() {

@@ -1,0 +1,83 @@
+"""The comparison in words, for `bdb compare`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bdb.report import tables
+from bdb.report.compare import RATES, STATUSES
+from bdb.report.ordering import compare_orders
+
+_RATES = ("C-Acc", "ASR", "RA")
+_HEADER = ["dataset", "model", "attack", "ratio", "defense", "recipe", "clean set", "seeds"]
+_HEADER += [*_RATES, *(f"publ. {name}" for name in _RATES), "status", "reason"]
+_ORDER_HEADER = ["dataset", "model", "attack", "ratio", "recipe", "clean set"]
+_ORDER_HEADER += ["stopped here by", "published", "agree", "tau"]
+
+
+def report(table: pd.DataFrame, stops: float, markdown: bool = False) -> str:
+    """Table, counts, and the ordering check.
+
+    Args:
+        table: as `bdb.report.compare.table` gives it.
+        stops: ASR, a fraction, below which an attack counts as stopped.
+        markdown: instead of aligned columns.
+    """
+    layout = tables.markdown if markdown else tables.aligned
+    orders = compare_orders(table, stops)
+    parts = [layout(_HEADER, [_cells(row) for row in table.to_dict("records")])]
+    parts += [
+        f"{counts(table)}\n",
+        f"Which defense stops which attack: ASR below {100 * stops:g} %\n",
+    ]
+    if len(orders):
+        parts.append(layout(_ORDER_HEADER, [_order(row) for row in orders.to_dict("records")]))
+    parts.append(f"{agreement(orders)}\n")
+    return "\n".join(parts)
+
+
+def counts(table: pd.DataFrame) -> str:
+    """How many cells have each status."""
+    found = table["comparison"].value_counts()
+    named = [f"{status} {found.get(status, 0)}" for status in STATUSES]
+    return ", ".join([*named, f"nothing to compare {found.get('', 0)}"])
+
+
+def agreement(orders: pd.DataFrame) -> str:
+    """How far measured and published orders agree over all attacks."""
+    cells, agree = int(orders["cells"].sum()), int(orders["agree"].sum())
+    if not cells:
+        return "no attack of which measured and published orders can be compared"
+    attacks = f"{len(orders)} attack{'s' if len(orders) > 1 else ''}"
+    tau = orders["tau"].mean()
+    mean = "" if math.isnan(tau) else f", mean tau {tau:.2f}"
+    return f"{agree} of {cells} cells agree ({100 * agree / cells:.0f} %), {attacks}{mean}"
+
+
+def _cells(row: Mapping[Any, Any]) -> list[str]:
+    rates = [_percent(row[name]) for name in (*RATES, *(f"published_{name}" for name in RATES))]
+    return [
+        *_keys(row, "defense", "recipe", "clean_set", "seeds"),
+        *rates,
+        row["comparison"] or "–",
+        row["reason"],
+    ]
+
+
+def _order(row: Mapping[Any, Any]) -> list[str]:
+    stopped = [row[name] or "none" for name in ("measured", "published")]
+    tau = "–" if math.isnan(row["tau"]) else f"{row['tau']:.2f}"
+    return [*_keys(row, "recipe", "clean_set"), *stopped, f"{row['agree']} of {row['cells']}", tau]
+
+
+def _keys(row: Mapping[Any, Any], *more: str) -> Iterator[str]:
+    yield from (row["dataset"], row["model"], row["attack"], f"{row['poison_ratio']:g}")
+    yield from (str(row[name]) for name in more)
+
+
+def _percent(rate: float) -> str:
+    return "–" if math.isnan(rate) else f"{100 * rate:.2f}"

@@ -1,0 +1,78 @@
+"""Boards that stay: files in results/boards, for git, which no run and no clean-up touches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bdb import artifacts, layout
+from bdb.errors import ArtifactError, ParamsError, short
+from bdb.report import compare, tables
+
+_NUMBERS = {"poison_ratio": float, "seed": int} | dict.fromkeys(compare.RATES, float)
+_WORDS = {name: str for name in (*compare.KEYS, *compare.SETTING) if name not in _NUMBERS}
+_TYPES: dict[str, type] = {**_WORDS, **_NUMBERS}
+
+
+def keep(name: str) -> Path:
+    """Copy results/board.parquet, costs and origin of every row included.
+
+    Left out is the comparison with published figures, which is made anew whenever a board is read.
+
+    Raises:
+        ParamsError: the name is no name, or taken.
+        ArtifactError: there is no board, or it is damaged.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ParamsError(f"name {short(name)} is not allowed: lower-case letters, digits, - and _")
+    path = layout.BOARDS / f"{name}.csv"
+    if path.exists():
+        raise ParamsError(f"{path}: is there already; choose another name, or remove it")
+    board = _read(layout.RESULTS / "board.parquet")
+    artifacts.write_text(path, tables.csv(board.drop(columns=compare.COLUMNS, errors="ignore")))
+    return path
+
+
+def read(boards: Sequence[str]) -> pd.DataFrame:
+    """The rows of boards, given by path or by the name under which they were kept.
+
+    A row that stands in two of them counts once.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or no board.
+    """
+    rows = pd.concat([_read(_find(board)) for board in boards], ignore_index=True)
+    return rows[list(_TYPES)].drop_duplicates(ignore_index=True)
+
+
+def _find(board: str) -> Path:
+    path, kept = Path(board), layout.BOARDS / f"{board}.csv"
+    return kept if kept.is_file() and not path.is_file() else path
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in layout.BOARDS.glob("*.csv"))) or "none"
+        raise ArtifactError(f"{path}: no such board; kept are: {names}")
+    board = _load(path)
+    missing = [name for name in _TYPES if name not in board.columns]
+    if missing:
+        raise ArtifactError(f"{path}: not a board of this version: no column {missing[0]!r}")
+    try:
+        return board.astype(_TYPES)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: damaged ({error}); make it anew") from None
+
+
+def _load(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return artifacts.read_table(path)
+    # A text may be empty, and "none" or "NA" a name; only a number can be missing.
+    missing = {name: [""] for name in _NUMBERS}
+    try:
+        return pd.read_csv(path, dtype=_WORDS, keep_default_na=False, na_values=missing)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not CSV ({error})") from None

@@ -1,0 +1,62 @@
+"""Which defense stops which attack: an order that a small victim may share with a published one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bdb.report.compare import KEYS, SETTING, UNDEFENDED, UNRELIABLE
+
+VICTIM = [*KEYS[:4], *SETTING]
+COLUMNS = [*VICTIM, "cells", "agree", "measured", "published", "tau"]
+
+
+def compare_orders(table: pd.DataFrame, stops: float) -> pd.DataFrame:
+    """Compare per victim which defenses stop the attack, measured and published.
+
+    Args:
+        table: as `bdb.report.compare.table` gives it.
+        stops: ASR, a fraction, below which an attack counts as stopped.
+
+    Returns:
+        A row per victim: how many of its cells can be compared, how many agree on whether the
+        attack is stopped, the defenses that stop it, and Kendall's tau of the two ASR (NaN where
+        either is the same for all).
+    """
+    cells = _comparable(table, stops)
+    groups = cells.groupby(VICTIM, sort=False)
+    rows = [[*keys, *_row(group, stops)] for keys, group in groups]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _comparable(table: pd.DataFrame, stops: float) -> pd.DataFrame:
+    """Defended cells with reliable figures, of attacks that work both here and there."""
+    pairs = zip(table["setting"], table["defense"], strict=True)
+    table = table.assign(setting=[_of_victim(*pair) for pair in pairs])
+    known = table[["asr", "published_asr"]].notna().all(axis=1)
+    table = table[known & (table["comparison"] != UNRELIABLE)]
+    is_victim = table["defense"] == UNDEFENDED
+    works = (table[["asr", "published_asr"]] >= stops).all(axis=1)
+    victims = pd.MultiIndex.from_frame(table.loc[is_victim & works, VICTIM])
+    cells = table[~is_victim]
+    return cells[pd.MultiIndex.from_frame(cells[VICTIM]).isin(victims)]
+
+
+def _of_victim(setting: str, defense: str) -> str:
+    """A cell's setting without the fields of its defense."""
+    return " ".join(part for part in setting.split() if not part.startswith(f"{defense}."))
+
+
+def _row(group: pd.DataFrame, stops: float) -> list[Any]:
+    here, there = group["asr"] < stops, group["published_asr"] < stops
+    stopped = [" ".join(group.loc[stop, "defense"]) for stop in (here, there)]
+    return [len(group), int((here == there).sum()), *stopped, _tau(group)]
+
+
+def _tau(group: pd.DataFrame) -> float:
+    from scipy import stats
+
+    if len(group) < 2:
+        return float("nan")
+    return float(stats.kendalltau(group["asr"], group["published_asr"]).statistic)
