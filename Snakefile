@@ -22,6 +22,7 @@ container: "docker://python:3.11-slim"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/poison.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/features.smk"
 include: "workflow/rules/defend.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analyze.smk"
@@ -36,6 +37,7 @@ localrules:
     clean_all,
     poison_all,
     train_all,
+    features_all,
     defend_all,
     evaluate_all,
     analyze_all,

@@ -57,6 +57,12 @@ def train(run: RunText, code: Code = "") -> None:
 
 
 @app.command()
+def features(run: RunText, code: Code = "") -> None:
+    """Extract a victim's features of its training set, for the detectors that share them."""
+    _stage("features", code, run)
+
+
+@app.command()
 def defend(run: RunText, defense: str, code: Code = "") -> None:
     """Let a defense act on a victim."""
     _stage("defend", code, run, defense)

@@ -18,6 +18,7 @@ PREPARED = Path("data/prepared")
 POISONED = Path("data/poisoned")
 CLEAN = Path("results/clean")
 VICTIMS = Path("results/victims")
+FEATURES = Path("results/features")
 CELLS = Path("results/cells")
 METRICS = Path("results/metrics")
 ANALYSES = Path("results/analyses")
@@ -120,6 +121,11 @@ def poison(run: Run, controls_training: bool) -> Path:
 def model(run: Run) -> Path:
     """The victim's weights."""
     return victim(run) / "model.safetensors"
+
+
+def features(run: Run) -> Path:
+    """What the victim makes of its training set and of the clean set, for detectors."""
+    return FEATURES / str(run) / "features.safetensors"
 
 
 def cell(run: Run, defense: str) -> Path:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,9 @@ from bdb.attacks.base import Attack, AttackContext, Plan
 from bdb.attacks.poisoning import Poison
 from bdb.datasets import split
 from bdb.datasets.base import DataSpec, ImageSet, RawData
+from bdb.defenses import features
 from bdb.defenses.base import DefenderView, Defense, Evidence, Outcome
+from bdb.defenses.features import VictimFeatures
 from bdb.method import Method
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
@@ -72,6 +75,15 @@ class Lab:
         order = torch.randperm(len(images), generator=seeds.generator(self.seed, "inputs"))
         return images[order], truth[order]
 
+    @cached_property
+    def features(self) -> VictimFeatures:
+        """What the victim makes of its training set and of the clean set."""
+        train, clean = (
+            features.extract(self.model, images.images)
+            for images in (self.train_set, self.clean_set)
+        )
+        return VictimFeatures(train, clean)
+
     def is_poison(self) -> Tensor:
         """Which samples of `train_set` are poison: bool, N."""
         plan = self.poison.plan
@@ -79,14 +91,15 @@ class Lab:
 
     def view(self, defense: Defense) -> DefenderView:
         """What the defense may see of this victim."""
-        evidence: dict[str, Any] = {
-            "model": self.model,
-            "train_set": self.train_set,
-            "clean_set": self.clean_set,
-            "inputs": self.inputs()[0],
+        given: dict[str, Callable[[], Any]] = {
+            "model": lambda: self.model,
+            "train_set": lambda: self.train_set,
+            "clean_set": lambda: self.clean_set,
+            "inputs": lambda: self.inputs()[0],
+            "features": lambda: self.features,
         }
         return DefenderView(
-            Evidence(**{need: evidence[need] for need in defense.needs}),
+            Evidence(**{need: given[need]() for need in defense.needs}),
             defense.needs,
             spec=self.spec,
             recipe=self.recipe,

@@ -242,6 +242,7 @@ def paths(made: plan.Plan) -> Iterator[Path]:
     found = [jobs.train(run) for run in made.runs] + [jobs.evaluate(run) for run in made.runs]
     found += [jobs.poison(run) for run in made.runs if not run.is_clean]
     found += [jobs.defend(*cell) for cell in made.cells] + [jobs.report()]
+    found += list(jobs.of("features"))
     found += [jobs.analyze(*pair) for pair in made.analyses]
     for job in found:
         yield from (*job.inputs, *job.outputs)

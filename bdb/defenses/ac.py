@@ -27,7 +27,7 @@ class ActivationClustering(Defense):
         url="https://arxiv.org/abs/1811.03728",
     )
     stage: ClassVar = "pre-training"
-    needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set"})
+    needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set", "features"})
 
     reduction: Literal["pca", "ica"] = Field("ica", description="how features are reduced")
     dimensions: int = Field(10, ge=1, le=512, description="of the reduced features")

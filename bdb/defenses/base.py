@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import DataSpec, ImageSet
+from bdb.defenses.features import Features, VictimFeatures
 from bdb.method import Method
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.training import loop, seeds
 from bdb.training.recipes import Recipe
 
-Need = Literal["model", "train_set", "clean_set", "inputs"]
+Need = Literal["model", "train_set", "clean_set", "inputs", "features"]
 Split = Literal["train", "inputs"]
 
 
@@ -52,6 +53,7 @@ class Evidence:
     train_set: ImageSet | None = None
     clean_set: ImageSet | None = None
     inputs: Tensor | None = None
+    features: VictimFeatures | None = None
 
 
 class DefenderView:
@@ -102,6 +104,19 @@ class DefenderView:
         """Images that arrive at test time, in no order: uint8, N x C x H x W."""
         inputs: Tensor = self._get("inputs")
         return inputs
+
+    @property
+    def features(self) -> Features:
+        """What the suspect makes of `train_set`, extracted once for all defenses."""
+        found: VictimFeatures = self._get("features")
+        return found.train
+
+    @property
+    def clean_features(self) -> Features:
+        """What it makes of `clean_set`; only with both `features` and `clean_set` in `needs`."""
+        self._require("clean_set")
+        found: VictimFeatures = self._get("features")
+        return found.clean
 
     @property
     def data(self) -> DataSpec:
@@ -160,11 +175,14 @@ class DefenderView:
         order = order.to(clean.labels.device)
         return clean[order[held:].sort().values], clean[order[:held].sort().values]
 
-    def _get(self, need: Need) -> Any:
+    def _require(self, need: Need) -> None:
         if need not in self._needs:
             raise UndeclaredNeedError(
                 f"the defense read {need!r}, but declares needs = {sorted(self._needs)}"
             )
+
+    def _get(self, need: Need) -> Any:
+        self._require(need)
         value = getattr(self._evidence, need)
         if value is None:
             raise UndeclaredNeedError(f"nothing was given for {need!r}")

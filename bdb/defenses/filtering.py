@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bdb.defenses.base import DefenderView
 from bdb.models.base import Classifier
-from bdb.training import inference
 
 
 def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
@@ -20,7 +19,7 @@ def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
         Positions in the training set (int64, n) and features (float32, n x D), both on the CPU;
         classes without a sample are left out.
     """
-    features = inference.features(view.model, view.train_set.images)
+    features = view.features.penultimate
     labels = view.train_set.labels.cpu()
     order = view.train_set.ids.cpu().argsort()
     for label in labels.unique():

@@ -26,7 +26,7 @@ class SpectralSignatures(Defense):
         url="https://arxiv.org/abs/1811.00636",
     )
     stage: ClassVar = "pre-training"
-    needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set"})
+    needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set", "features"})
 
     removed: float = Field(
         0.15, gt=0, lt=1, description="share of each class to drop: 1.5 times the poison expected"

@@ -19,6 +19,7 @@ FOLDERS = (
     layout.POISONED,
     layout.CLEAN,
     layout.VICTIMS,
+    layout.FEATURES,
     layout.CELLS,
     layout.METRICS,
     layout.ANALYSES,

@@ -18,7 +18,17 @@ from bdb.jobs.plan import Plan
 from bdb.layout import Run
 from bdb.params import AXES, Settings, load
 
-STAGES = ("prepare", "clean", "poison", "train", "defend", "evaluate", "analyze", "report")
+STAGES = (
+    "prepare",
+    "clean",
+    "poison",
+    "train",
+    "features",
+    "defend",
+    "evaluate",
+    "analyze",
+    "report",
+)
 
 
 class Jobs:
@@ -44,6 +54,7 @@ class Jobs:
             "clean": lambda: map(self.train, self._clean_runs()),
             "poison": lambda: map(self.poison, poisoned),
             "train": lambda: map(self.train, poisoned),
+            "features": lambda: map(self.features, self._featured_runs()),
             "defend": lambda: starmap(self.defend, plan.cells),
             "evaluate": lambda: map(self.evaluate, plan.runs),
             "analyze": lambda: starmap(self.analyze, plan.analyses),
@@ -100,6 +111,19 @@ class Jobs:
             ["clean_set", "training"],
         )
 
+    def features(self, run: Run) -> Job:
+        """A victim's features of its training set, shared by the cells that need them."""
+        path = layout.features(run)
+        methods = [self._entry("dataset", run.dataset), self._entry("model", run.model)]
+        return self._job(
+            "features",
+            (str(run),),
+            [layout.prepared(run.dataset, "train"), layout.model(run), *self._poison(run)],
+            [path, path.with_name("provenance.json")],
+            methods,
+            ["clean_set"],
+        )
+
     def defend(self, run: Run, defense: str) -> Job:
         """One cell."""
         folder = layout.cell(run, defense)
@@ -107,11 +131,12 @@ class Jobs:
         names = ["predictions.parquet", "scores.parquet", "provenance.json"]
         if entry.can("mitigates") and self.settings.keep_defended_models:
             names.append("model.safetensors")
+        features = [layout.features(run)] if self.needs_features(defense) else []
         methods = [entry, self._entry("dataset", run.dataset), self._entry("model", run.model)]
         return self._job(
             "defend",
             (str(run), defense),
-            [*self._prepared(run), *self._victim(run)],
+            [*self._prepared(run), *self._victim(run), *features],
             [folder / name for name in names],
             methods,
             ["clean_set", "training", "keep_defended_models"],
@@ -150,6 +175,14 @@ class Jobs:
         """The clean-model controls of the grid, and the clean models that attacks need."""
         runs = self.plan.runs
         return list(dict.fromkeys(r.control for r in runs if r.is_clean or self.needs_control(r)))
+
+    def _featured_runs(self) -> Iterable[Run]:
+        """The runs with a planned cell that needs features."""
+        return dict.fromkeys(run for run, name in self.plan.cells if self.needs_features(name))
+
+    def needs_features(self, defense: str) -> bool:
+        """Whether a defense reads what was extracted once per victim."""
+        return "features" in self._entry("defense", defense).can("needs")
 
     def needs_control(self, run: Run) -> bool:
         """Whether the run's attack needs a clean model before it can poison."""

@@ -95,7 +95,8 @@ def _cells(
     cells, left_out = [], []
     for run, name in product(runs, settings.grid.defense):
         needs = catalogue.get("defense", name).can("needs")
-        if "train_set" in needs and not catalogue.get("attack", run.attack).can("gives_train_set"):
+        needs_train_set = not {"train_set", "features"}.isdisjoint(needs)
+        if needs_train_set and not catalogue.get("attack", run.attack).can("gives_train_set"):
             reason = f"{name} needs a training set, and {run.attack} leaves none"
             left_out.append(LeftOut(f"{run} {name}", reason))
         else:

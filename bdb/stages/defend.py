@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pandas as pd
@@ -12,6 +13,7 @@ from bdb import artifacts, layout, registry
 from bdb.attacks.poisoning import Triggered
 from bdb.console import say
 from bdb.datasets.base import ImageSet
+from bdb.defenses import features
 from bdb.defenses.base import DefenderView, Defense, Evidence, Outcome
 from bdb.errors import BdbError
 from bdb.jobs.jobs import Jobs
@@ -70,17 +72,15 @@ class InputStream:
 
 
 def _view(defense: Defense, inputs: RunInputs, stream: InputStream) -> DefenderView:
-    given: dict[str, Any] = {}
-    if "model" in defense.needs:
-        given["model"] = models.load(layout.model(inputs.run), inputs.device)
-    if "train_set" in defense.needs:
-        given["train_set"] = inputs.given_train_set
-    if "clean_set" in defense.needs:
-        given["clean_set"] = inputs.clean_set
-    if "inputs" in defense.needs:
-        given["inputs"] = stream.images
+    given: dict[str, Callable[[], Any]] = {
+        "model": lambda: models.load(layout.model(inputs.run), inputs.device),
+        "train_set": lambda: inputs.given_train_set,
+        "clean_set": lambda: inputs.clean_set,
+        "inputs": lambda: stream.images,
+        "features": lambda: features.load(layout.features(inputs.run)),
+    }
     return DefenderView(
-        Evidence(**given),
+        Evidence(**{need: given[need]() for need in defense.needs}),
         defense.needs,
         spec=inputs.spec,
         recipe=inputs.recipe,

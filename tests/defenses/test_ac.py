@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from bdb.defenses import filtering
+from bdb.defenses import features, filtering
 from bdb.defenses.ac import ActivationClustering
 from bdb.defenses.base import DefenderView, Evidence, Outcome
+from bdb.defenses.features import VictimFeatures
 from bdb.testing import CPU, Lab, lab
 
 FIELDS = {"reduction": "pca", "min_silhouette": 0.25}
@@ -21,7 +22,13 @@ def detect(
     """Run the defense on a reordered training set, without the training."""
     monkeypatch.setattr(filtering, "retrain", lambda *_: None)
     defense = ActivationClustering.make(**FIELDS | fields)
-    evidence = Evidence(model=victim.model, train_set=victim.train_set[order])
+    train_set = victim.train_set[order]
+    found = features.extract(victim.model, train_set.images)
+    evidence = Evidence(
+        model=victim.model,
+        train_set=train_set,
+        features=VictimFeatures(train=found, clean=victim.features.clean),
+    )
     view = DefenderView(
         evidence, defense.needs, spec=victim.spec, recipe=victim.recipe, seed=0, device=CPU
     )
@@ -69,10 +76,10 @@ def test_the_share_gate(
 @pytest.mark.parametrize("reduction", ["pca", "ica"])
 def test_splits_two_clouds(reduction: str) -> None:
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(100, 32)).astype(np.float32)
-    features[:25, 0] += 30
+    points = rng.normal(size=(100, 32)).astype(np.float32)
+    points[:25, 0] += 30
     defense = ActivationClustering.make(reduction=reduction, dimensions=2)
-    leaning, silhouette = defense.split(features, seed=0)
+    leaning, silhouette = defense.split(points, seed=0)
     assert (leaning[:25] > 0).all()
     assert (leaning[25:] < 0).all()
     assert np.abs(leaning).max() <= 1

@@ -32,7 +32,7 @@ def test_equal_parameters_give_equal_bytes(new_grid: Callable[..., Any]) -> None
 
 def tell_what_threads_change(project: Any, of_one: dict[str, str]) -> None:
     """Sums are taken in another order then; no more than that is promised."""
-    stages = ("prepare", "poison", "train", "defend", "detect", "analyze")
+    stages = ("prepare", "poison", "train", "features", "defend", "detect", "analyze")
     project.make("--set-threads", *(f"{stage}=2" for stage in stages))
     of_two = hashes(project)
     assert of_two.keys() == of_one.keys()

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bdb import artifacts
+
+RUN = "digits/convnet/badnets/0.1/s0"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def test_costs_have_a_table_of_their_own_and_stand_in_the_full_board(done: Any) 
 
 
 def test_provenance_says_where_a_cell_comes_from(done: Any) -> None:
-    cell = done.folder / "results" / "cells" / "digits/convnet/badnets/0.1/s0/ac"
+    cell = done.folder / "results" / "cells" / RUN / "ac"
     record = artifacts.read_json(cell / "provenance.json")
     assert record["stage"] == "defend"
     assert record["params"]["training"] == {"recipe": "fast", "epochs": 12}
@@ -58,14 +62,41 @@ def test_the_predictions_agree_with_the_model(done: Any) -> None:
     from bdb.models import base as models
     from bdb.training import inference
 
-    run = "digits/convnet/badnets/0.1/s0"
-    model = models.load(done.folder / "results" / "victims" / run / "model.safetensors")
-    poison = poisoning.load(done.folder / "data" / "poisoned" / run / "poison.safetensors")
-    table = artifacts.read_table(done.folder / "results" / "victims" / run / "predictions.parquet")
+    model = models.load(done.folder / "results" / "victims" / RUN / "model.safetensors")
+    poison = poisoning.load(done.folder / "data" / "poisoned" / RUN / "poison.safetensors")
+    table = artifacts.read_table(done.folder / "results" / "victims" / RUN / "predictions.parquet")
     triggered = table[table["split"] == "triggered"]
     assert (triggered["label"] != triggered["target"]).all()
     logits = inference.logits(model, poison.test.images)
     assert (logits.argmax(1).numpy() == triggered["predicted"].to_numpy()).mean() > 0.99
+
+
+def test_features_are_of_the_training_set_as_given(done: Any) -> None:
+    from bdb.attacks import poisoning
+    from bdb.defenses import features
+    from bdb.models import base as models
+    from bdb.training import inference
+
+    found = features.load(done.folder / "results" / "features" / RUN / "features.safetensors")
+    scores = artifacts.read_table(done.folder / "results" / "cells" / RUN / "ac/scores.parquet")
+    poison = poisoning.load(done.folder / "data" / "poisoned" / RUN / "poison.safetensors")
+    model = models.load(done.folder / "results" / "victims" / RUN / "model.safetensors")
+    rows = np.searchsorted(scores["index"].to_numpy(), poison.plan.ids.numpy())
+    expected = inference.features(model, poison.images)
+    torch.testing.assert_close(found.train.penultimate[rows], expected)
+
+
+def test_extracting_features_says_so_in_one_line(done: Any) -> None:
+    said = (done.folder / "logs" / "features" / f"{RUN}.log").read_text()
+    assert said == f"{RUN}: 64 features of 1146 training and 287 clean images\n"
+
+
+def test_features_come_with_their_provenance(done: Any) -> None:
+    folder = done.folder / "results" / "features" / RUN
+    record = artifacts.read_json(folder / "provenance.json")
+    assert record["stage"] == "features"
+    origin = artifacts.read_metadata(folder / "features.safetensors")["origin"]
+    assert origin["code"] == record["code"]
 
 
 def test_a_second_run_has_nothing_to_do(done: Any) -> None:
@@ -82,7 +113,7 @@ def test_a_changed_field_replans_its_cells_alone(done: Any) -> None:
 
 
 def test_a_deleted_intermediate_is_made_again(done: Any) -> None:
-    victim = done.folder / "results" / "victims" / "digits/convnet/badnets/0.1/s0"
+    victim = done.folder / "results" / "victims" / RUN
     kept = (victim / "history.parquet").read_bytes()
     (victim / "history.parquet").unlink()
     assert done.planned()["train"] == 1
@@ -95,13 +126,11 @@ def test_snakemakes_own_report(done: Any) -> None:
     assert (done.folder / "report.zip").stat().st_size > 10_000
 
 
-def test_planning_does_not_import_torch(done: Any) -> None:
+def test_planning_does_not_import_torch(done: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     forbidden = done.folder / "forbidden"
     forbidden.mkdir()
     (forbidden / "torch.py").write_text("raise ImportError('torch was imported')\n")
-    done.environment["PYTHONPATH"] = str(forbidden)
-    try:
-        ran = done.snakemake("-n")
-    finally:
-        del done.environment["PYTHONPATH"]
+    monkeypatch.setattr(done, "environment", dict(done.environment))
+    done.search(forbidden)
+    ran = done.snakemake("-n")
     assert ran.returncode == 0, ran.stderr

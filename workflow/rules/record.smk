@@ -5,6 +5,7 @@ rule record:
         every("clean"),
         every("poison"),
         every("train"),
+        every("features"),
         every("defend"),
         every("evaluate"),
         every("analyze"),
