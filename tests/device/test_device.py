@@ -95,6 +95,12 @@ def test_attack(name: str) -> None:
 
 
 @pytest.mark.usefixtures("accelerator")
+def test_features() -> None:
+    do("features", RUN)
+    assert layout.features(RUN).is_file()
+
+
+@pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("name", registry.names("defense"))
 def test_defense(name: str) -> None:
     do("defend", RUN, name)
