@@ -45,7 +45,9 @@ docs: demo
 	$(BIN)/bdb schema workflow/schemas/params.schema.yaml
 
 clean:
-	rm -rf data/prepared data/poisoned results logs benchmarks .snakemake
+	rm -rf data/prepared data/poisoned results logs .snakemake
+	find benchmarks -name '*.tsv' -delete
+	find benchmarks -type d -empty -delete
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
