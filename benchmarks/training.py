@@ -435,10 +435,11 @@ def main(arguments: list[str] | None = None) -> None:
     for row in measure_all(args, inputs, device):
         rows.append(row)
         report.add(loops=compare(rows))
-    if args.jobs:
+    ours = [row for row in rows if row["loop"] != BASELINE]
+    if args.jobs and ours:
         subject = Subject(inputs, args.model, {"width": args.width[0]}, device)
         counts: list[Record] = []
-        for count in together(subject, rows[1], args.jobs, args.seconds):
+        for count in together(subject, ours[0], args.jobs, args.seconds):
             counts.append(count)
             report.add(jobs=counts)
     report.finish(table)
