@@ -30,6 +30,8 @@ from bdb.training import device as devices
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 REPEATS = 5
+# Options that say where files lie here, which means nothing elsewhere.
+_PLACES = ("out", "data", "unpack", "revision")
 Record = dict[str, Any]
 
 
@@ -105,7 +107,7 @@ class Report:
         self.record: Record = {
             "benchmark": name,
             "machine": machine(device, args.revision),
-            "settings": {key: _plain(value) for key, value in vars(args).items() if key != "out"},
+            "settings": {key: value for key, value in vars(args).items() if key not in _PLACES},
             "results": {},
         }
 
@@ -136,12 +138,13 @@ def value(measured: dict[str, Any] | None) -> float:
 
 
 def caption(record: Record) -> str:
-    """One line on where a benchmark was run."""
-    where = record["machine"]
+    """One line on what was measured, where, and with what."""
+    where, what = record["machine"], record["results"].get("what", "nothing")
     names = [where["cpu"]] if where["device"] == "cpu" else [where["device"], where["cpu"]]
     return (
-        f"{record['benchmark']}: {', '.join(names)}, {where['cores']} cores, "
-        f"torch {where['torch']}, bdb {where['bdb']} ({where['git']}), {where['date'][:10]}"
+        f"{record['benchmark']} ({what}): {', '.join(names)}, cores {where['cores']}, "
+        f"threads {where['threads']}, torch {where['torch']}, bdb {where['bdb']} ({where['git']}), "
+        f"{where['date'][:10]}"
     )
 
 
@@ -187,10 +190,6 @@ def seconds_of(action: Callable[[], object], device: torch.device) -> float:
     action()
     synchronize(device)
     return time.perf_counter() - start
-
-
-def _plain(option: object) -> object:
-    return str(option) if isinstance(option, Path) else option
 
 
 def _short(number: float) -> float:

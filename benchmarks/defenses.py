@@ -45,18 +45,20 @@ def params(args: Namespace) -> dict[str, Any]:
     }
 
 
-def measure_all(project: Project) -> Iterator[tuple[Job, Record]]:
+def measure_all(project: Project) -> Iterator[Record]:
     """Every job but the report's, with what it took, or with the reason why it failed."""
     for job in project.jobs:
         if job.stage == "report":
             continue
         say(job.name)
+        defense = job.arguments[1] if job.stage == "defend" else None
+        row = {"stage": job.stage, "defense": defense, "job": job.name}
         try:
             spent = project.run(job)
         except BdbError as error:
-            yield job, {"reason": str(error)}
+            yield row | {"reason": str(error)}
         else:
-            yield job, {"process": figure(spent, "s"), **_costs(project, job)}
+            yield row | {"process": figure(spent, "s"), **_costs(project, job)}
 
 
 def _costs(project: Project, job: Job) -> Record:
@@ -84,24 +86,22 @@ def rates(project: Project) -> Record:
 
 
 def table(record: Record) -> str:
-    """One row per defense."""
-    measured = record["results"].get("rates", {})
-    header = ("defense", "s", "s with start-up", "peak MiB", "C-Acc %", "ASR %", "")
-    rows = []
-    for name, row in record["results"].get("jobs", {}).items():
-        stage, _, defense = name.rpartition(" ")
-        is_cell = stage.startswith("defend")
-        found = measured.get(defense if is_cell else "none" * stage.startswith("train"), {})
-        rows.append(
-            (
-                defense if is_cell else name.partition(" ")[0],
-                *(value(row.get(cost)) for cost in ("seconds", "process", "memory")),
-                percent(found.get("c_acc")),
-                percent(found.get("asr")),
-                row.get("reason", ""),
-            )
-        )
-    return common.markdown(header, rows)
+    """One row per job: what comes before the defenses, then these."""
+    results = record["results"]
+    header = ("job", "s", "s with start-up", "peak MiB", "C-Acc %", "ASR %", "")
+    measured = results.get("rates", {})
+    return common.markdown(header, (_row(row, measured) for row in results.get("jobs", ())))
+
+
+def _row(row: Record, measured: Record) -> tuple[object, ...]:
+    defense = row["defense"] or ("none" if row["stage"] == "train" else "")
+    found = measured.get(defense, {})
+    return (
+        row["defense"] or row["stage"],
+        *(value(row.get(cost)) for cost in ("seconds", "process", "memory")),
+        *(percent(found.get(rate)) for rate in ("c_acc", "asr")),
+        row.get("reason", ""),
+    )
 
 
 def options() -> ArgumentParser:
@@ -126,14 +126,17 @@ def main(arguments: list[str] | None = None) -> None:
     device = common.pick_device(args)
     common.use_data(args)
     report = common.Report("defenses", args, device)
-    memory = "of the GPU" if device.type == "cuda" else "of the process, torch among it"
-    done: Record = {}
+    place = "GPU memory" if device.type == "cuda" else "memory of the process, torch among it"
+    victim = f"{args.dataset}, {args.model}, {args.attack} at {args.ratio:g}, recipe {args.recipe}"
+    victim += f" cut to {args.epochs} epochs" if args.epochs else ""
+    report.add(what=f"{victim}; threads of each job {args.threads}; {place}")
+    done: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), params(args))
         project.environment["OMP_NUM_THREADS"] = str(args.threads)
-        for job, costs in measure_all(project):
-            done[job.name] = costs
-            report.add(jobs=done, memory=memory)
+        for row in measure_all(project):
+            done.append(row)
+            report.add(jobs=done)
         report.add(rates=rates(project))
     report.finish(table)
 

@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, write, print."""
     args = options().parse_args(arguments)
     report = common.Report("engine", args, common.pick_device(args))
+    report.add(what=f"preset {args.preset} on {args.cores} cores")
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder) / "bdb", args.preset, args.cores)
         say("all jobs computed")

@@ -90,7 +90,7 @@ class Bench:
             fast.do(fast.jobs.prepare(DATASET))
         (paper.folder / "data").symlink_to(fast.folder / "data", target_is_directory=True)
         inputs = poisoned(data, self.scale.images, self.scale.images // 5)
-        self.report.add(data=inputs.source)
+        self.report.add(what=f"{inputs.what}, {MODEL} of width {self.scale.width}")
         return inputs
 
     def paces(self, inputs: Inputs) -> None:
@@ -176,19 +176,29 @@ class Bench:
         if not project.is_ready(job):
             self.budget.skip(job.name, "what it reads was not made")
             return
-        key = " ".join((job.stage, *job.arguments[1:]))
-        spent = self.budget.step(job.name, self.estimate(key, job), lambda: project.do(job))
+        spent = self.budget.step(job.name, self.estimate(job), lambda: project.do(job))
         if spent:
-            self.seconds[key] = spent
+            self.seconds |= dict.fromkeys(self.kinds(job), spent)
 
-    def estimate(self, key: str, job: Job) -> float:
+    def estimate(self, job: Job) -> float:
         """Seconds: what the last such job took, or a guess from what a victim took."""
-        if key in self.seconds:
-            return 1.2 * self.seconds[key] + 1
+        known = [self.seconds[kind] for kind in self.kinds(job) if kind in self.seconds]
+        if known:
+            return 1.2 * known[0] + 1
         victim = self.seconds.get("train fast", 30.0)
-        jobs = self.projects["fast"].jobs
-        is_slow = job.stage == "train" and jobs.controls_training(Run.parse(job.arguments[0]))
-        return (3.0 if is_slow else 1.5) * victim
+        return (5.0 if self.is_slow(job) else 1.5) * victim
+
+    def kinds(self, job: Job) -> list[str]:
+        """What other jobs take about as long: those of its method, and mostly of its stage."""
+        if job.arguments[1:]:
+            return [" ".join((job.stage, *job.arguments[1:]))]
+        own = f"{job.stage} {Run.parse(job.arguments[0]).attack}"
+        return [own] if self.is_slow(job) else [own, job.stage]
+
+    def is_slow(self, job: Job) -> bool:
+        """Whether an attacker controls the training, which may double every step."""
+        controls = self.projects["fast"].jobs.controls_training(Run.parse(job.arguments[0]))
+        return job.stage == "train" and controls
 
     def write_board(self) -> None:
         """The board of all that is done."""

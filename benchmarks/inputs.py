@@ -39,6 +39,11 @@ class Inputs:
     data: DataSpec
     source: str
 
+    @property
+    def what(self) -> str:
+        """The victim's data in a few words."""
+        return f"{self.source}, {len(self.train):,} training images, {ATTACK} at {RATIO:g}"
+
 
 def is_there(root: Path) -> bool:
     """Whether CIFAR-10 lies below `root`; the benchmarks download nothing."""

@@ -21,7 +21,7 @@ import common
 import torch
 from baseline import Baseline
 from common import REPEATS, Record, figure, median_of, value
-from inputs import ATTACK, RATIO, Inputs, poisoned
+from inputs import Inputs, poisoned
 
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
@@ -359,7 +359,7 @@ def table(record: Record) -> str:
     """One row per loop, and what several at once give."""
     results = record["results"]
     header = (
-        *("model", "loop", "images/s", "s to the end", "", "images/s x"),
+        *("model", "loop", "images/s", "s to the end", "how", "images/s x"),
         *("with evaluations x", "to the end x", "C-Acc %", "ASR %"),
     )
     text = common.markdown(header, map(_row, results.get("loops", ())))
@@ -430,7 +430,7 @@ def main(arguments: list[str] | None = None) -> None:
     common.use_data(args)
     report = common.Report("training", args, device)
     inputs = poisoned(args.data, args.images, args.images // 5)
-    report.add(data=inputs.source, attack=ATTACK, poison_ratio=RATIO)
+    report.add(what=inputs.what)
     rows: list[Record] = []
     for row in measure_all(args, inputs, device):
         rows.append(row)

@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     attacks: Record = {}
     for name, row in measure_all(device, args.batch, args.seconds):
         attacks[name] = row
-        report.add(attacks=attacks, shape=[3, 32, 32])
+        report.add(attacks=attacks, what="images of 3x32x32")
     report.finish(table)
 
 

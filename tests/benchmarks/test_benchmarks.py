@@ -109,6 +109,7 @@ def test_the_file_says_where_it_was_measured(
         record["machine"]
     )
     assert record["machine"]["git"] == "abc"
+    assert "data" not in record["settings"]
     assert len(record["results"]["loops"]) == 2
 
 
@@ -124,6 +125,13 @@ def test_tables_are_made_from_the_files(
     rate = common.show(common.value(rows[0]["throughput"]))
     for page in pages:
         assert f"| convnet, width 1 | baseline | {rate} | " in page.read_text()
+
+
+def test_the_pages_show_the_files_that_git_keeps() -> None:
+    records = tables.read(common.RESULTS)
+    for name, names in (("README.md", tables.SHORT), ("docs/benchmarks.md", tables.TABLES)):
+        page = (common.ROOT / name).read_text()
+        assert tables.text(records, names) in page, "run `python benchmarks/tables.py`"
 
 
 def test_rehearsals_are_no_figures(report: common.Report) -> None:
@@ -236,9 +244,9 @@ def test_jobs_run_in_a_folder_of_their_own(tmp_path: Path) -> None:
     made = defenses.Project(tmp_path, defenses.params(args))
     measured = list(defenses.measure_all(made))
     stages = [job.stage for job in all_jobs.from_params(tmp_path / "params.yaml")]
-    assert [job.stage for job, _ in measured] == [name for name in stages if name != "report"]
-    assert not [row["reason"] for _, row in measured if "reason" in row]
-    cell = next(row for job, row in measured if job.stage == "defend")
+    assert [row["stage"] for row in measured] == [name for name in stages if name != "report"]
+    assert not [row["reason"] for row in measured if "reason" in row]
+    cell = next(row for row in measured if row["defense"] == "ac")
     assert common.value(cell["memory"]) > 100
     assert common.value(cell["process"]) > common.value(cell["seconds"]) > 0
     assert set(defenses.rates(made)) == {"none", "ac"}
