@@ -2,6 +2,7 @@
 # make test    environment, lint, types, and the whole test suite
 # make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
 # make reliability  killed runs, full disks, damaged files; minutes, and root for the full disks
+# make benchmarks  speed and cost on this machine, in minutes; nothing else should run meanwhile
 # make docs    the method catalogue, and the demo's table in README
 # make clean   remove what runs have made, but for the boards that were kept
 
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest slurm reliability docs clean
+.PHONY: help demo test lint types pytest slurm reliability benchmarks docs clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -41,12 +42,21 @@ slurm: $(VENV)/.test
 reliability: $(VENV)/.test
 	$(BIN)/python -m pytest -m reliability -s tests/reliability
 
+benchmarks: $(VENV)/.engines
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/triggers.py
+	$(BIN)/python benchmarks/defenses.py
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/tables.py
+
 docs: demo
 	$(BIN)/bdb docs docs/methods.md --readme README.md
 	$(BIN)/bdb schema workflow/schemas/params.schema.yaml
 
 clean:
-	rm -rf data/prepared data/poisoned $(filter-out results/boards,$(wildcard results/*)) logs benchmarks .snakemake
+	rm -rf data/prepared data/poisoned $(filter-out results/boards,$(wildcard results/*)) logs .snakemake
+	find benchmarks -name '*.tsv' -delete
+	find benchmarks -type d -empty -delete
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -218,7 +218,8 @@ def docs(
     if readme:
         from bdb.report import readme as readmes
 
-        readmes.insert(readme, (layout.RESULTS / "summary.md").read_text(encoding="utf-8"))
+        summary = (layout.RESULTS / "summary.md").read_text(encoding="utf-8")
+        readmes.insert(readme, summary, "demo")
 
 
 @app.command()

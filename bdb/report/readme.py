@@ -1,4 +1,4 @@
-"""The demo's table in README: what stands between two markers is what a run has printed."""
+"""Tables in Markdown files: what stands between two markers is what a run has printed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from pathlib import Path
 from bdb import artifacts
 from bdb.errors import ArtifactError
 
-BEGIN, END = "<!-- demo -->", "<!-- /demo -->"
 
-
-def insert(path: Path, table: str) -> None:
-    """Put a table between the markers.
+def insert(path: Path, table: str, name: str) -> None:
+    """Put a table between the markers `<!-- name -->` and `<!-- /name -->`.
 
     Raises:
-        ArtifactError: the file has no markers.
+        ArtifactError: the file has no such markers.
     """
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    opening, closing = markers(name)
+    before, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise ArtifactError(f"{path}: no {BEGIN} ... {END} to put the table between")
-    artifacts.write_text(path, f"{before}{BEGIN}\n{table}{END}{after}")
+        raise ArtifactError(f"{path}: no {opening} ... {closing} to put the table between")
+    artifacts.write_text(path, f"{before}{begin}\n{table}{end}{after}")
+
+
+def markers(name: str) -> tuple[str, str]:
+    """What stands before and after a table."""
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
