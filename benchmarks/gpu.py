@@ -45,7 +45,7 @@ DATASET, MODEL = "cifar10", "preactresnet18"
 ATTACKS = ("badnets", "blended", "lf", "inputaware", "wanet", "sig")
 DEFENSES = ("ft", "fp", "nad", "nc", "clp", "abl")
 SEEDS = (0, 1, 2)
-RATIO, SIG_RATIO = 0.1, 0.05
+RATIOS = {"*": [0.1], "sig": [0.05]}
 AT_ONCE = [1, 2, 4]
 # These read what is there when the time is up; see `make_board`.
 AT_THE_END = ("evaluate", "analyze", "report")
@@ -111,7 +111,7 @@ class Bench:
     def train(self, recipe: str, seed: int) -> None:
         """A whole victim of BadNets."""
         project = self.projects[recipe]
-        victim = run_of("badnets", seed)
+        victim = run_of(project.jobs, "badnets", seed)
         known = self.seconds.get(f"train {recipe}", self.projected(recipe))
         name = f"train {recipe} seed {seed}"
         spent = self.budget.step(name, 1.2 * known + 5, lambda: train_victim(project, victim))
@@ -165,7 +165,7 @@ class Bench:
         project = self.projects["fast"]
         every = list(project.jobs)
         for attack in ATTACKS:
-            for job in jobs_of(project.jobs, every, run_of(attack)):
+            for job in jobs_of(project.jobs, every, run_of(project.jobs, attack)):
                 self.do(project, job)
             self.write_board()
 
@@ -202,7 +202,7 @@ class Bench:
 
     def write_board(self) -> None:
         """The board of all that is done."""
-        tables = [make_board(project, name) for name, project in self.projects.items()]
+        tables = [make_board(project) for project in self.projects.values()]
         board = pd.concat([table for table in tables if len(table)] or tables[:1])
         board["git"] = self.report.record["machine"]["git"]
         path = self.report.path
@@ -229,7 +229,7 @@ def params(recipe: str, scale: Scale, rehearse: bool) -> dict[str, Any]:
             dataset=DATASET,
             model=MODEL,
             attack=list(ATTACKS),
-            poison_ratio=[RATIO, SIG_RATIO],
+            poison_ratio=RATIOS,
             seed=list(SEEDS),
             defense=list(DEFENSES),
         ),
@@ -242,10 +242,9 @@ def params(recipe: str, scale: Scale, rehearse: bool) -> dict[str, Any]:
     }
 
 
-def run_of(attack: str, seed: int = 0) -> Run:
-    """The victim that is wanted of an attack: more than 5 % would be all that SIG may poison."""
-    ratio = SIG_RATIO if attack == "sig" else RATIO
-    return Run(DATASET, MODEL, attack, str(ratio), seed)
+def run_of(jobs: Jobs, attack: str, seed: int = 0) -> Run:
+    """An attack's victim."""
+    return next(run for run in jobs.plan.runs if (run.attack, run.seed) == (attack, seed))
 
 
 def write_prepared(folder: Path, data: Path, images: int) -> None:
@@ -291,7 +290,7 @@ def facts_of(project: Project, run: Run, recipe: str) -> Record:
     }
 
 
-def make_board(project: Project, recipe: str) -> pd.DataFrame:
+def make_board(project: Project) -> pd.DataFrame:
     """The board of the victims and cells that are done, which may be part of the plan."""
     jobs = project.jobs
     runs = [run for run in jobs.plan.runs if project.is_done(jobs.train(run))]
@@ -304,9 +303,7 @@ def make_board(project: Project, recipe: str) -> pd.DataFrame:
     with chdir(project.folder):
         for run in runs:
             evaluate.run(Jobs(plan), run)
-        board = boards.make(plan)
-    board.insert(0, "recipe", recipe)
-    return board
+        return boards.make(plan)
 
 
 def unpack(script: Path | None, data: Path) -> None:

@@ -83,5 +83,5 @@ class Project:
 
 def grid(**axes: Any) -> dict[str, Any]:
     """A grid of one dataset, one model and one seed unless said otherwise."""
-    lists = {name: axis if isinstance(axis, list) else [axis] for name, axis in axes.items()}
+    lists = {name: axis if isinstance(axis, list | dict) else [axis] for name, axis in axes.items()}
     return {"poison_ratio": [0.1], "seed": [0], "defense": [], "analysis": [], **lists}

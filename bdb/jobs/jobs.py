@@ -54,7 +54,7 @@ class Jobs:
             "clean": lambda: map(self.train, self._clean_runs()),
             "poison": lambda: map(self.poison, poisoned),
             "train": lambda: map(self.train, poisoned),
-            "features": lambda: map(self.features, self._featured_runs()),
+            "features": lambda: map(self.features, plan.featured),
             "defend": lambda: starmap(self.defend, plan.cells),
             "evaluate": lambda: map(self.evaluate, plan.runs),
             "analyze": lambda: starmap(self.analyze, plan.analyses),
@@ -131,7 +131,7 @@ class Jobs:
         names = ["predictions.parquet", "scores.parquet", "provenance.json"]
         if entry.can("mitigates") and self.settings.keep_defended_models:
             names.append("model.safetensors")
-        features = [layout.features(run)] if self.needs_features(defense) else []
+        features = [layout.features(run)] if self.plan.needs_features(defense) else []
         methods = [entry, self._entry("dataset", run.dataset), self._entry("model", run.model)]
         return self._job(
             "defend",
@@ -165,6 +165,7 @@ class Jobs:
         plan = self.plan
         inputs = [layout.metrics(run) for run in plan.runs]
         inputs += [layout.victim(run) / "provenance.json" for run in plan.runs]
+        inputs += [layout.features(run).with_name("provenance.json") for run in plan.featured]
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
         inputs += [layout.analysis(run, tool, "svg") for run, tool in plan.analyses]
         outputs = [layout.RESULTS / name for name in REPORT]
@@ -175,14 +176,6 @@ class Jobs:
         """The clean-model controls of the grid, and the clean models that attacks need."""
         runs = self.plan.runs
         return list(dict.fromkeys(r.control for r in runs if r.is_clean or self.needs_control(r)))
-
-    def _featured_runs(self) -> Iterable[Run]:
-        """The runs with a planned cell that needs features."""
-        return dict.fromkeys(run for run, name in self.plan.cells if self.needs_features(name))
-
-    def needs_features(self, defense: str) -> bool:
-        """Whether a defense reads what was extracted once per victim."""
-        return "features" in self._entry("defense", defense).can("needs")
 
     def needs_control(self, run: Run) -> bool:
         """Whether the run's attack needs a clean model before it can poison."""

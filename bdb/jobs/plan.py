@@ -48,6 +48,16 @@ class Plan:
             table[run].append(defense)
         return {run: tuple(names) for run, names in table.items()}
 
+    @cached_property
+    def featured(self) -> tuple[Run, ...]:
+        """The runs with a cell that reads features, which are extracted once per victim."""
+        runs = dict.fromkeys(run for run, name in self.cells if self.needs_features(name))
+        return tuple(runs)
+
+    def needs_features(self, defense: str) -> bool:
+        """Whether a defense reads what was extracted once per victim."""
+        return "features" in self.catalogue.get("defense", defense).can("needs")
+
 
 def make(settings: Settings, catalogue: Catalogue) -> Plan:
     """Expand the grid.

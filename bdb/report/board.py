@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,9 +48,7 @@ def make(plan: Plan) -> pd.DataFrame:
         ArtifactError: a file is missing or damaged.
     """
     rows = [
-        row | _setting(plan, run, row["defense"])
-        for run in plan.runs
-        for row in _rows(run, plan.defenses[run])
+        row | _setting(plan, run, row["defense"]) for run in plan.runs for row in _rows(plan, run)
     ]
     board = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return board.assign(**compare.judge(board))
@@ -140,12 +137,15 @@ def _percent(rows: pd.DataFrame, defense: str) -> str:
     return f"{100 * row['c_acc_mean']:.1f} / {100 * row['asr_mean']:.1f}"
 
 
-def _rows(run: Run, defenses: Iterable[str]) -> list[dict[str, Any]]:
+def _rows(plan: Plan, run: Run) -> list[dict[str, Any]]:
     measured = artifacts.read_json(layout.metrics(run))
     trained = artifacts.read_json(layout.victim(run) / "provenance.json")
     rows = [_row(run, UNDEFENDED, measured["victim"], trained)]
-    for name in defenses:
+    for name in plan.defenses[run]:
         record = artifacts.read_json(layout.cell(run, name) / "provenance.json")
+        if plan.needs_features(name):  # They are shared: every detector counts their time as its.
+            extracted = artifacts.read_json(layout.features(run).with_name("provenance.json"))
+            record["seconds"] += extracted["seconds"]
         rows.append(_row(run, name, measured["cells"][name], record))
     return rows
 

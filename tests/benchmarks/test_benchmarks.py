@@ -22,7 +22,6 @@ from inputs import describe, poisoned
 
 from bdb import registry
 from bdb.jobs import jobs as all_jobs
-from bdb.layout import Run
 
 SCRIPTS = ("training", "triggers", "defenses", "engine", "gpu", "tables")
 CPU = torch.device("cpu")
@@ -181,11 +180,11 @@ def test_the_gpus_grid_is_what_it_names(tmp_path: Path) -> None:
     jobs = made.jobs
     every = list(jobs)
     for attack in gpu.ATTACKS:
-        found = list(gpu.jobs_of(jobs, every, gpu.run_of(attack)))
+        found = list(gpu.jobs_of(jobs, every, gpu.run_of(jobs, attack)))
         cells = [job.arguments[1] for job in found if job.stage == "defend"]
         assert cells == list(gpu.DEFENSES)
         assert found[0].arguments[0].split("/")[2] == ("none" if attack == "lf" else attack)
-    assert gpu.run_of("sig").ratio == "0.05"
+    assert gpu.run_of(jobs, "sig").ratio == "0.05"
 
 
 def test_targets_say_what_was_measured() -> None:
@@ -250,7 +249,3 @@ def test_jobs_run_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert common.value(cell["memory"]) > 100
     assert common.value(cell["process"]) > common.value(cell["seconds"]) > 0
     assert set(defenses.rates(made)) == {"none", "ac"}
-
-
-def test_a_run_has_the_ratio_that_the_plan_writes() -> None:
-    assert gpu.run_of("badnets") == Run("cifar10", "preactresnet18", "badnets", "0.1", 0)

@@ -46,6 +46,17 @@ def test_costs_have_a_table_of_their_own_and_stand_in_the_full_board(done: Any) 
         assert (table["memory_mb"] > 0).all()
 
 
+def test_the_time_of_a_detector_holds_that_of_the_features_it_shares(done: Any) -> None:
+    run = "digits/convnet/badnets/0.1/s0"
+    results = done.folder / "results"
+    features, cell = (
+        artifacts.read_json(results / folder / "provenance.json")["seconds"]
+        for folder in (f"features/{run}", f"cells/{run}/ac")
+    )
+    costs = pd.read_csv(results / "costs.csv").set_index("defense")
+    assert costs.loc["ac", "seconds"] == pytest.approx(features + cell, abs=1e-5)
+
+
 def test_provenance_says_where_a_cell_comes_from(done: Any) -> None:
     cell = done.folder / "results" / "cells" / RUN / "ac"
     record = artifacts.read_json(cell / "provenance.json")
