@@ -3,7 +3,8 @@
 # make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
 # make reliability  killed runs, full disks, damaged files; minutes, and root for the full disks
 # make benchmarks  speed and cost on this machine, in minutes; nothing else should run meanwhile
-# make docs    the method catalogue, and the demo's table in README
+# make pages   the tables in README and docs that come from kept files
+# make docs    these, the method catalogue, and the demo's table in README
 # make clean   remove what runs have made, but for the boards that were kept
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest slurm reliability benchmarks docs clean
+.PHONY: help demo test lint types pytest slurm reliability benchmarks pages docs clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -47,9 +48,14 @@ benchmarks: $(VENV)/.engines
 	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/defenses.py
 	$(BIN)/python benchmarks/engine.py
+	$(MAKE) pages
+
+pages: $(VENV)/.engines
+	$(BIN)/bdb compare cifar10-small --into docs/truth.md
+	$(BIN)/bdb compare cifar10-small --only-orders --into README.md
 	$(BIN)/python benchmarks/tables.py
 
-docs: demo
+docs: demo pages
 	$(BIN)/bdb docs docs/methods.md --readme README.md
 	$(BIN)/bdb schema workflow/schemas/params.schema.yaml
 

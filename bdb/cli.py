@@ -97,6 +97,12 @@ def compare(
     ] = 20.0,
     csv: Annotated[Path | None, typer.Option(help="also write the table to this file")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="put it between this page's <!-- compare --> markers")
+    ] = None,
+    only_orders: Annotated[
+        bool, typer.Option("--only-orders", help="with --into: leave the cells out")
+    ] = False,
 ) -> None:
     """Set measured cells beside published ones, and the order of defenses beside theirs.
 
@@ -104,13 +110,16 @@ def compare(
     """
     from bdb import artifacts
     from bdb.report import compare as comparison
-    from bdb.report import compare_text, kept, tables
+    from bdb.report import compare_text, kept, readme, tables
 
     if not 0 < stops <= 100:
         raise errors.ParamsError(f"--stops: {stops:g} is not allowed: above 0, at most 100")
     table = comparison.table(kept.read(boards or [str(layout.RESULTS / "board.csv")]))
     if csv:
         artifacts.write_text(csv, tables.csv(table))
+    if into:
+        readme.insert(into, compare_text.page(table, stops / 100, only_orders), "compare")
+        return
     typer.echo(compare_text.report(table, stops / 100, markdown), nl=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,6 +38,34 @@ def report(table: pd.DataFrame, stops: float, markdown: bool = False) -> str:
         parts.append(layout(_ORDER_HEADER, [_order(row) for row in orders.to_dict("records")]))
     parts.append(f"{agreement(orders)}\n")
     return "\n".join(parts)
+
+
+def page(table: pd.DataFrame, stops: float, only_orders: bool = False) -> str:
+    """The same as Markdown for a page: what all rows share is said once, above them.
+
+    Args:
+        table: as `bdb.report.compare.table` gives it.
+        stops: ASR, a fraction, below which an attack counts as stopped.
+        only_orders: leave out the cells.
+    """
+    orders = compare_orders(table, stops)
+    order_rows = [_order(row) for row in orders.to_dict("records")]
+    said = f"Attacks stopped, to an ASR below {100 * stops:g} %: {agreement(orders)}.\n"
+    parts = [said, _shared(_ORDER_HEADER, order_rows)]
+    if not only_orders:
+        rows = [_cells(row) for row in table.to_dict("records")]
+        parts = [_shared(_HEADER, rows), f"Status: {counts(table)}.\n", *parts]
+    return "\n".join(parts)
+
+
+def _shared(header: Sequence[str], rows: tables.Rows) -> str:
+    """A Markdown table, without the columns that are the same in every row."""
+    columns = list(zip(header, *rows, strict=True))
+    same = [column for column in columns if len(rows) > 1 and len(set(column[1:])) == 1]
+    kept = [column for column in columns if column not in same]
+    said = ", ".join(f"{name} {values[0]}" for name, *values in same)
+    first, *rest = zip(*kept, strict=True)
+    return (f"All rows: {said}.\n\n" if said else "") + tables.markdown(first, rest)
 
 
 def counts(table: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pytest
 from bdb import artifacts
 from bdb.errors import ArtifactError, ParamsError
 from bdb.report import board as boards
-from bdb.report import compare, compare_text, kept, tables
+from bdb.report import compare, compare_text, kept, readme, tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +127,28 @@ def test_markdown_has_the_same_cells() -> None:
     lines = [line for line in text.splitlines() if line.startswith("| cifar10")]
     assert len(lines) == len(table) + 5
     assert len({line.count(" | ") for line in lines[: len(table)]}) == 1
+
+
+def test_a_page_says_once_what_all_rows_share() -> None:
+    table = compare.table(kept.read(["results/board.csv"]))
+    text = compare_text.page(table, 0.2)
+    assert text.startswith("All rows: dataset cifar10, model preactresnet18, ")
+    assert "| dataset |" not in text
+    cells, _, orders = text.partition("Attacks stopped")
+    assert cells.count("\n| ") == len(table) + 2  # header and rule
+    assert orders.count("\n| ") == 5 + 2
+    short = compare_text.page(table, 0.2, only_orders=True)
+    assert short == f"Attacks stopped{orders}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/truth.md"])
+def test_the_pages_hold_what_the_kept_board_says(page: str) -> None:
+    text = (ROOT / page).read_text()
+    begin, end = readme.markers("compare")
+    board = str(ROOT / "results" / "boards" / "cifar10-small.csv")
+    table = compare.table(kept.read([board]))
+    made = compare_text.page(table, 0.2, only_orders=page == "README.md")
+    assert text.partition(begin)[2].partition(end)[0] == f"\n{made}", "run `make pages`"
 
 
 def test_the_page_says_which_tolerances_hold() -> None:
