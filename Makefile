@@ -61,8 +61,7 @@ docs: demo pages
 
 clean:
 	rm -rf data/prepared data/poisoned $(filter-out results/boards,$(wildcard results/*)) logs .snakemake
-	find benchmarks -name '*.tsv' -delete
-	find benchmarks -type d -empty -delete
+	[ ! -d benchmarks ] || find benchmarks -mindepth 1 \( -name '*.tsv' -o -type d -empty \) -delete
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

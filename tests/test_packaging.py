@@ -106,15 +106,21 @@ def test_the_wheel_carries_what_is_no_code() -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
+MADE = ("results/plots/asr.svg", "results/board.csv", "benchmarks/train/a/s0.tsv", "logs/a.log")
+KEPT = ("Makefile", "results/boards/it.csv", "benchmarks/training.py", "benchmarks/results/it.json")
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
-def test_cleaning_up_leaves_the_boards_that_were_kept(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("results/boards/it.csv", "results/plots/asr.svg", "results/board.csv"):
+@pytest.mark.parametrize("made", [(), MADE])
+def test_cleaning_up_leaves_what_was_kept(tmp_path: Path, made: tuple[str, ...]) -> None:
+    for name in (*made, *(KEPT if made else KEPT[:2])):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
-    left = [path.relative_to(tmp_path) for path in (tmp_path / "results").rglob("*.*")]
-    assert left == [Path("results/boards/it.csv")]
+    left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(map(str, left)) == sorted(KEPT if made else KEPT[:2])
+    assert not (tmp_path / "benchmarks" / "train").exists()
 
 
 def test_no_stage_of_dvc_owns_the_boards_that_were_kept() -> None:
