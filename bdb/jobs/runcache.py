@@ -224,20 +224,23 @@ class RunCache:
     def _is_sound(self, entry: Entry) -> bool:
         """Whether the objects hold what their names say.
 
-        An object that is older than its entry has been seen whole; a newer one is read again. A
+        An object that is older than its entry has been seen whole; a newer one is read again. Every
         damaged one is removed, since DVC would trust it.
         """
         since = _modified(entry.path)
-        for md5, size in entry.outputs.values():
-            path = self.object(md5)
-            try:
-                facts = path.stat()
-            except OSError:
-                return False
-            is_fresh = facts.st_size == size and facts.st_mtime_ns <= since
-            if not is_fresh and (facts.st_size != size or content_md5(path) != md5):
-                path.unlink(missing_ok=True)
-                return False
+        whole = [self._is_whole(*output, since) for output in entry.outputs.values()]
+        return all(whole)
+
+    def _is_whole(self, md5: str, size: int, since: int) -> bool:
+        path = self.object(md5)
+        try:
+            facts = path.stat()
+        except OSError:
+            return False
+        is_fresh = facts.st_size == size and facts.st_mtime_ns <= since
+        if not is_fresh and (facts.st_size != size or content_md5(path) != md5):
+            path.unlink(missing_ok=True)
+            return False
         return True
 
     def _store(self, path: Path, is_for_git: bool) -> Head:

@@ -174,6 +174,18 @@ def test_a_damaged_object_is_not_restored_and_goes() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_damaged_object_goes_even_where_another_of_its_job_is_gone() -> None:
+    compute(job())
+    cache().save(job())
+    gone, damaged = (path.resolve() for path in job().outputs)
+    gone.unlink()
+    damaged.chmod(0o644)
+    damaged.write_text("!")
+    assert not cache().restore(job())
+    assert not damaged.exists()
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_damaged_entry_is_passed_over() -> None:
     compute(job())
     cache().save(job())
