@@ -2,6 +2,7 @@
 # make test    environment, lint, types, and the whole test suite
 # make slurm   the workflow on a SLURM cluster of its own; root, and apt-get install slurm-wlm munge
 # make reliability  killed runs, full disks, damaged files; minutes, and root for the full disks
+# make evidence  the tests that take longer than seconds; minutes
 # make benchmarks  speed and cost on this machine, in minutes; nothing else should run meanwhile
 # make pages   the tables in README and docs that come from kept files
 # make docs    these, the method catalogue, and the demo's table in README
@@ -10,15 +11,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What an environment is made from and has copies of; the packages are used where they lie.
+INSTALLED := pyproject.toml constraints.txt bdb_first.py bdb_first.pth
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types pytest slurm reliability benchmarks pages docs clean
+.PHONY: help demo test lint types pytest slurm reliability evidence benchmarks pages docs clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
 
 demo: $(VENV)/.engines
-	$(BIN)/snakemake --cores all --quiet rules reason host
+	$(BIN)/snakemake --cores all
 	@cat results/summary.md
 	@echo "board:  results/board.csv"
 	@echo "report: results/report/index.html"
@@ -43,10 +46,14 @@ slurm: $(VENV)/.test
 reliability: $(VENV)/.test
 	$(BIN)/python -m pytest -m reliability -s tests/reliability
 
+evidence: $(VENV)/.test
+	$(BIN)/python -m pytest -m evidence tests || [ $$? = 5 ]  # 5: there are none
+
 benchmarks: $(VENV)/.engines
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/defenses.py
+	$(BIN)/python benchmarks/majority.py
 	$(BIN)/python benchmarks/engine.py
 	$(MAKE) pages
 
@@ -66,10 +73,10 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.engines: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.engines: $(INSTALLED) | $(BIN)/python
 	$(INSTALL) --editable '.[engines]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.test: $(INSTALLED) | $(BIN)/python
 	$(INSTALL) --editable '.[engines,slurm,kubernetes,test]'
 	touch $@ $(VENV)/.engines

@@ -1,3 +1,4 @@
+from snakemake.common.configfile import load_configfile
 from snakemake.utils import min_version, validate
 
 min_version("9.0")
@@ -10,6 +11,10 @@ include: "workflow/rules/common.smk"
 configfile: "params.yaml"
 
 
+with one_line():
+    engines.refuse_other_params(config, load_configfile("params.yaml"))
+
+
 validate(config, "workflow/schemas/params.schema.yaml", set_default=False)
 
 
@@ -20,6 +25,8 @@ container: "docker://python:3.11-slim"
 
 
 include: "workflow/rules/prepare.smk"
+include: "workflow/rules/surrogate.smk"
+include: "workflow/rules/trigger.smk"
 include: "workflow/rules/poison.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/features.smk"
@@ -35,6 +42,8 @@ localrules:
     record,
     prepare_all,
     clean_all,
+    surrogate_all,
+    trigger_all,
     poison_all,
     train_all,
     features_all,

@@ -13,12 +13,16 @@ class PackageFirst:
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        """The package `bdb`, wherever it stands on the path."""
+        """The package `bdb`, wherever it stands on the path.
+
+        A folder of that name without an `__init__.py`, as a clone of the project may be, is none:
+        it has places to search, but no origin.
+        """
         if name != "bdb":
             return None
         for folder in sys.path:
             spec = PathFinder.find_spec(name, [folder])
-            if spec is not None and spec.submodule_search_locations is not None:
+            if spec is not None and spec.submodule_search_locations is not None and spec.origin:
                 return spec
         return None
 

@@ -9,6 +9,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+# What `from bdb import *` has always given; the last from here, the others from `__getattr__`.
+__all__ = ["Bdb", "BdbQuit", "Breakpoint", "__version__"]
+
 
 def __getattr__(name: str) -> Any:
     """A name of the standard library's `bdb`."""

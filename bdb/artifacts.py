@@ -163,6 +163,16 @@ def require(
             )
 
 
+def missing(path: Path) -> str:
+    """Why a file is not there, and what helps."""
+    if path.is_symlink():
+        return (
+            f"{path}: a link that leads nowhere, as after a clean-up of the cache or a move of the "
+            "project; `bdb sync` restores or drops it"
+        )
+    return f"{path}: no such file; run the stage that makes it"
+
+
 def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
     import numpy as np
 
@@ -186,7 +196,7 @@ def _refusal(error: Exception) -> str | None:
 def _damage(path: Path) -> Iterator[None]:
     """Report whatever a reader trips over as one line about the file."""
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file; run the stage that makes it")
+        raise ArtifactError(missing(path))
     try:
         yield
     except ArtifactError:

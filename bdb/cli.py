@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bdb import __version__, errors, layout
+from bdb import errors, layout
 from bdb.errors import BdbError
 
 app = typer.Typer(
@@ -45,6 +45,22 @@ def prepare(
 
 
 @app.command()
+def surrogate(
+    run: RunText,
+    name: Annotated[str, typer.Argument(help="how it differs from the clean model")],
+    code: Code = "",
+) -> None:
+    """Train a model that attackers need, and that is no clean model of the grid's data."""
+    _stage("surrogate", code, run, name)
+
+
+@app.command()
+def trigger(run: RunText, code: Code = "") -> None:
+    """Make the trigger that all poison ratios share; the run's ratio is 0."""
+    _stage("trigger", code, run)
+
+
+@app.command()
 def poison(run: RunText, code: Code = "") -> None:
     """Poison a training set, or plan it for an attack that controls the training."""
     _stage("poison", code, run)
@@ -75,9 +91,16 @@ def evaluate(run: RunText, code: Code = "") -> None:
 
 
 @app.command()
-def analyze(run: RunText, tool: str, code: Code = "") -> None:
-    """Draw one picture of a victim, and the table behind it."""
-    _stage("analyze", code, run, tool)
+def analyze(
+    run: RunText,
+    tool: str,
+    defense: Annotated[
+        str, typer.Argument(help="of the cell, if the tool looks at a defended model")
+    ] = "",
+    code: Code = "",
+) -> None:
+    """Draw one picture of a run or of one of its cells, and the table behind it."""
+    _stage("analyze", code, run, tool, *([defense] if defense else []))
 
 
 @app.command()
@@ -124,11 +147,16 @@ def compare(
 
 
 @app.command()
-def keep(name: Annotated[str, typer.Argument(help="of the file in results/boards")]) -> None:
+def keep(
+    name: Annotated[str, typer.Argument(help="of the file in results/boards")],
+    add: Annotated[
+        bool, typer.Option("--add", help="to the kept board; rows of the same cell are replaced")
+    ] = False,
+) -> None:
     """Keep the board, costs included, where no run and no clean-up touches it."""
     from bdb.report import kept
 
-    typer.echo(kept.keep(name))
+    typer.echo(kept.keep(name, add))
 
 
 @app.command()
@@ -155,6 +183,20 @@ def bless(
 
 
 @app.command()
+def forget(
+    run: RunText,
+    defense: Annotated[str, typer.Argument(metavar="[DEFENSE]", help="its cell alone")] = "",
+) -> None:
+    """Drop a run's outputs, also from the cache: the next run computes them anew."""
+    from bdb.jobs import forget as forgetting
+    from bdb.jobs import jobs as all_jobs
+    from bdb.jobs import runcache
+
+    forgotten = forgetting.forget(all_jobs.from_params(), runcache.find(), run, defense)
+    typer.echo(f"{len(forgotten)} jobs forgotten")
+
+
+@app.command()
 def record() -> None:
     """Let DVC take note of all outputs; the last job of a full Snakemake run."""
     from bdb.jobs import engines
@@ -168,12 +210,16 @@ def list_methods(
         str, typer.Argument(help="attack, defense, analysis, dataset, model; all if left out")
     ] = "",
     pattern: Annotated[str, typer.Argument(metavar="GLOB", help="names to show")] = "*",
+    means: Annotated[str, typer.Option(help="attacks by what the attacker changes")] = "",
+    stage: Annotated[str, typer.Option(help="defenses by when they act: post_training")] = "",
+    subject: Annotated[str, typer.Option(help="analyses by what they look at: features")] = "",
 ) -> None:
-    """List the methods that exist."""
+    """List the methods that exist: name, needs, paper, summary, by attacker, stage or subject."""
     from bdb.jobs import catalogue
     from bdb.jobs.catalogue_text import listing
 
-    typer.echo(listing(catalogue.load(), kind, pattern))
+    methods = catalogue.load()
+    typer.echo(listing(methods, kind, pattern, means=means, stage=stage, subject=subject))
 
 
 @app.command()
@@ -189,11 +235,14 @@ def show(method: Annotated[str, typer.Argument(help="name, or kind/name")]) -> N
 def check(
     params: Annotated[Path, typer.Option(help="the file to check")] = layout.PARAMS,
 ) -> None:
-    """Validate params.yaml and print the plan: runs, cells, what is left out and why."""
+    """Validate params.yaml and print the plan: what is run, left out, and left to do."""
+    from bdb.jobs import engines, estimate, plan_text
     from bdb.jobs import jobs as all_jobs
-    from bdb.jobs.plan_text import overview
 
-    typer.echo(overview(all_jobs.from_params(params).plan))
+    jobs = all_jobs.from_params(params)
+    engines.tell_lost(jobs)
+    typer.echo(plan_text.overview(jobs.plan))
+    typer.echo(plan_text.outlook(estimate.make(jobs)))
 
 
 @app.command()
@@ -249,7 +298,9 @@ def schema(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        from bdb.revision import described
+
+        typer.echo(described())
         raise typer.Exit
 
 
@@ -264,7 +315,10 @@ def options(
 
 def main() -> None:
     """Run the command line; a user's mistake gives one line and exit code 2."""
+    from bdb.jobs import copies
+
     try:
+        copies.refuse_other()
         app()
     except (BdbError, OSError) as error:
         print(f"bdb: {errors.line(error)}", file=sys.stderr)  # noqa: T201

@@ -13,8 +13,9 @@ _QUIET_SECONDS = 10.0
 
 
 def say(message: str) -> None:
-    """Print one plain line to standard error, at once."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+    """Write one plain line to standard error, at once and whole: other threads write there, too."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
 
 
 def track(items: Iterable[T], what: str) -> Iterator[T]:

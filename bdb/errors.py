@@ -4,7 +4,8 @@ BdbError
  ├── ParamsError     params.yaml, or an argument, asks for something that cannot be
  ├── RegistryError   a method is registered twice, or is not known
  ├── DataError       a raw data set is missing or damaged
- └── ArtifactError   a file that bdb wrote is missing or damaged
+ ├── ArtifactError   a file that bdb wrote is missing or damaged
+ └── CacheError      the cache cannot be written: that costs speed, never the run
 """
 
 import difflib
@@ -13,7 +14,8 @@ from collections.abc import Iterable
 
 _SHOWN = 60  # letters of a value
 _LISTED = 30  # names
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co"}
+# Control and format characters, halves of surrogate pairs, private ones, those that are none.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 class BdbError(Exception):
@@ -34,6 +36,14 @@ class DataError(BdbError):
 
 class ArtifactError(BdbError):
     """A file that bdb wrote is missing or damaged."""
+
+
+class CacheError(BdbError):
+    """The cache cannot be written: that costs speed, never the run."""
+
+
+class UndeclaredNeedError(Exception):
+    """A method read what its class variables do not declare: a mistake in the method."""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
@@ -57,7 +67,12 @@ def short(value: object) -> str:
 
 def line(error: BaseException) -> str:
     """What an error says, on one line that a terminal shows as it is."""
+    return printable(" ".join(str(error).split()))
+
+
+def printable(text: str) -> str:
+    """The same, with whatever no terminal, table or picture can show as Python writes it."""
     return "".join(
         letter if unicodedata.category(letter) not in _UNPRINTABLE else ascii(letter)[1:-1]
-        for letter in " ".join(str(error).split())
+        for letter in text
     )

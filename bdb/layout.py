@@ -17,17 +17,28 @@ RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 POISONED = Path("data/poisoned")
 CLEAN = Path("results/clean")
+SURROGATES = Path("results/surrogates")
+TRIGGERS = Path("results/triggers")
 VICTIMS = Path("results/victims")
 FEATURES = Path("results/features")
 CELLS = Path("results/cells")
 METRICS = Path("results/metrics")
 ANALYSES = Path("results/analyses")
 RESULTS = Path("results")
+REPORT = Path("results/report")
+SHARED = Path("results/shared")
 BOARDS = Path("results/boards")
 RECORDED = Path("logs/recorded")
 
 CLEAN_ATTACK = "none"
+_CONTROLS = f"{CLEAN_ATTACK}_"
 CLEAN_RATIO = "0"
+# Stands in for the model in the run of a trigger that no model matters to.
+ANY_MODEL = "any"
+
+# What a person opens. Browsers and editors go by the suffix of the file that a link leads to,
+# and in a cache none has one: such an output is never a link.
+OPENED = frozenset({".csv", ".html", ".md", ".pdf", ".png", ".svg"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _RATIO = re.compile(r"0(\.[0-9]*[1-9])?")
@@ -70,13 +81,28 @@ class Run:
 
     @property
     def is_clean(self) -> bool:
-        """Whether this is the clean-model control."""
+        """Whether this is a control: nothing is poisoned."""
+        return is_control(self.attack)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its victim is the clean model, which attackers and analyses may need too."""
         return self.attack == CLEAN_ATTACK
 
     @property
     def control(self) -> Run:
         """The clean-model control of this run: the same data, model and seed."""
         return Run(self.dataset, self.model, CLEAN_ATTACK, CLEAN_RATIO, self.seed)
+
+
+def is_control(attack: str) -> bool:
+    """Whether a name is that of the control, or of one that is trained as an attack's victims."""
+    return attack == CLEAN_ATTACK or attack.startswith(_CONTROLS)
+
+
+def control_of(attack: str) -> str:
+    """The name of the control that is trained as the victims of an attack are."""
+    return f"{_CONTROLS}{attack}"
 
 
 def raw() -> Path:
@@ -108,7 +134,7 @@ def poisoned(run: Run) -> Path:
 
 def victim(run: Run) -> Path:
     """The folder of a run's victim; clean models have one of their own."""
-    if run.is_clean:
+    if run.is_shared:
         return CLEAN / run.dataset / run.model / f"s{run.seed}"
     return VICTIMS / str(run)
 
@@ -123,6 +149,18 @@ def model(run: Run) -> Path:
     return victim(run) / "model.safetensors"
 
 
+def surrogate(run: Run, name: str) -> Path:
+    """The weights of a surrogate: a control's data, model and seed, and how it differs from it."""
+    folder = SURROGATES / run.dataset / run.model / name / f"s{run.seed}"
+    return folder / "model.safetensors"
+
+
+def trigger(run: Run) -> Path:
+    """The trigger that all ratios share."""
+    folder = TRIGGERS / run.dataset / run.model / run.attack / f"s{run.seed}"
+    return folder / "trigger.safetensors"
+
+
 def features(run: Run) -> Path:
     """What the victim makes of its training set and of the clean set, for detectors."""
     return FEATURES / str(run) / "features.safetensors"
@@ -133,11 +171,36 @@ def cell(run: Run, defense: str) -> Path:
     return CELLS / str(run) / defense
 
 
+def defended(run: Run, defense: str) -> Path:
+    """The weights of a cell's model, where they are kept."""
+    return cell(run, defense) / "model.safetensors"
+
+
+def evidence(run: Run, defense: str) -> Path:
+    """What a cell's defense found, where it declares any evidence."""
+    return cell(run, defense) / "evidence.safetensors"
+
+
 def metrics(run: Run) -> Path:
     """The metrics of a run and of its cells."""
     return METRICS / f"{run}.json"
 
 
-def analysis(run: Run, tool: str, suffix: str) -> Path:
-    """A picture (`svg`) or its table (`parquet`)."""
-    return ANALYSES / str(run) / f"{tool}.{suffix}"
+def is_opened(path: Path) -> bool:
+    """Whether a person opens this output, or git keeps it: it has to be a file, never a link."""
+    return path.suffix in OPENED or path == RESULTS / "metrics.json"
+
+
+def shared(path: Path) -> Path | None:
+    """The link to an output's content by which DVC pushes and pulls it, if it needs one.
+
+    DVC makes links of all that it puts in place, and so is told to leave pictures and page alone.
+    """
+    if path.is_relative_to(ANALYSES) or path.is_relative_to(REPORT):
+        return SHARED / path.relative_to(RESULTS)
+    return None
+
+
+def analysis(run: Run, tool: str, suffix: str, defense: str | None = None) -> Path:
+    """A picture (`svg`) or its table (`parquet`), of a run or of one of its cells."""
+    return ANALYSES / str(run) / (defense or "") / f"{tool}.{suffix}"

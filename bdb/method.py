@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdb.errors import ParamsError, short
+
+# The key in params.yaml that makes a name an instance of a method; no method has such a field.
+METHOD = "method"
 
 
 class Frozen(BaseModel):
@@ -32,10 +36,12 @@ class Method(Frozen):
     """A registered class whose fields are its hyper-parameters.
 
     What it can do and what it needs are class variables, which the catalogue reads; there is no
-    logic in construction beyond the ranges that the fields declare.
+    logic in construction beyond the ranges that the fields declare. `room` names the class variable
+    whose value is the sub-package that the kind's methods of this sort lie in.
     """
 
     kind: ClassVar[str]
+    room: ClassVar[str] = ""
     name: ClassVar[str] = ""
     paper: ClassVar[Paper | None] = None
 
@@ -59,9 +65,15 @@ class Method(Frozen):
         return (cls.__doc__ or "").strip().split("\n")[0]
 
     @classmethod
+    def differs(cls) -> str:
+        """How it departs from its paper or a reference: the docstring's paragraph on it, if any."""
+        paragraphs = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+        return " ".join(" ".join(p.split()) for p in paragraphs if p.startswith("Differs:"))
+
+    @classmethod
     def capabilities(cls) -> dict[str, Any]:
         """Every class variable that the kind declares, as plain JSON values."""
-        own = {"kind", "name", "paper", "model_config"}
+        own = {"kind", "room", "name", "paper", "model_config"}
         names = {
             name
             for base in cls.__mro__

@@ -12,14 +12,15 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Strict, Tag, ValidationError
 
-from bdb import layout, plain
+from bdb import layout, plain, registry
 from bdb.errors import ParamsError, short, unknown
+from bdb.jobs import instances
 from bdb.jobs.catalogue import Catalogue, Entry
-from bdb.method import Frozen
+from bdb.method import METHOD, Frozen, Method
 from bdb.training.recipes import RECIPES, Recipe
 
 MAX_JOBS = 250_000
@@ -50,7 +51,9 @@ PoisonRatio = Annotated[
 
 
 class Grid(Frozen):
-    """The cross product that is run; `*` and `?` in a name stand for every method that matches.
+    """A cross product that is run; `*` and `?` in a name stand for every one that matches.
+
+    Names are those of methods, and of the instances of methods that params.yaml names itself.
 
     Poison ratios are a list for every attack, or lists by attack, of which the last that matches
     counts: `{'*': [0.1], sig: [0.05]}`.
@@ -73,26 +76,62 @@ class Grid(Frozen):
         return matching[-1] if matching else ()
 
 
-class CleanSet(Frozen):
-    """The defender's clean images: kept from the victim (`reserved`), or part of its training."""
+# How one product and a list of several are told apart.
+_ONE, _SEVERAL = "one product", "several products"
+Products = Annotated[
+    Annotated[Grid, Tag(_ONE)]
+    | Annotated[Annotated[tuple[Grid, ...], Field(min_length=1)], Tag(_SEVERAL)],
+    Discriminator(lambda value: _SEVERAL if isinstance(value, (list, tuple)) else _ONE),
+]
+_TAGS = frozenset({_EVERY, _BY_ATTACK, _ONE, _SEVERAL})
 
-    source: Literal["reserved", "seen"] = "reserved"
+
+class CleanSet(Frozen):
+    """The defender's clean images.
+
+    Kept from the victim (`reserved`), part of its training (`seen`), or from elsewhere (`ood`):
+    those that are kept from it, shifted, or as many of a second data set with the same classes.
+    """
+
+    source: Literal["reserved", "seen", "ood"] = "reserved"
     fraction: Annotated[float, Strict(), Field(ge=0, lt=1)] | None = Field(
         None, description="share of the training set; the data set's own if left out"
+    )
+    severity: Annotated[float, Strict(), Field(gt=0, le=1)] = Field(
+        0.5, description="ood: how far brightness, contrast, blur or noise shift an image"
+    )
+    dataset: Annotated[str, Strict()] = Field(
+        "",
+        description="ood: the data set to draw from; if empty, the own, shifted",
     )
 
 
 class Training(Frozen):
     """A named recipe, and the fields of it that the user changes."""
 
-    recipe: Literal["paper", "fast"] = "fast"
+    recipe: Literal["paper", "fast", "airbench"] = "fast"
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
-class Settings(Frozen):
-    """All of params.yaml."""
+class Validity(Frozen):
+    """When an attack counts as failed: it is shown then, and kept out of every average."""
 
-    grid: Grid
+    min_asr: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
+        0.8, description="least ASR of the undefended victim"
+    )
+    max_c_acc_loss: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
+        0.03, description="most C-Acc that the victim may lose against its control"
+    )
+
+
+class Settings(Frozen):
+    """All of params.yaml.
+
+    Attributes:
+        grid: one product, or several, whose union is planned.
+    """
+
+    grid: Products
     datasets: Fields = Field(default_factory=dict)
     models: Fields = Field(default_factory=dict)
     attacks: Fields = Field(default_factory=dict)
@@ -100,9 +139,19 @@ class Settings(Frozen):
     analyses: Fields = Field(default_factory=dict)
     training: Training = Training()
     clean_set: CleanSet = CleanSet()
+    validity: Validity = Validity()
     keep_defended_models: Annotated[bool, Strict()] = True
 
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The products whose union is planned."""
+        return self.grid if isinstance(self.grid, tuple) else (self.grid,)
+
+    def axis(self, name: str) -> tuple[Any, ...]:
+        """Every value of an axis in any product, in order."""
+        return tuple(dict.fromkeys(value for grid in self.grids for value in getattr(grid, name)))
 
     def literal(self, key: str) -> Any:
         """What stands in params.yaml under a dotted key, or None: what both engines compare."""
@@ -111,10 +160,36 @@ class Settings(Frozen):
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
-    def fields(self, kind: str, name: str) -> dict[str, Any]:
-        """What params.yaml changes in a method."""
+    def section(self, kind: str) -> Fields:
+        """The fields of a kind's methods and instances, by name."""
         section: Fields = getattr(self, AXES[kind])
-        return section.get(name, {})
+        return section
+
+    @property
+    def instances(self) -> dict[str, dict[str, str]]:
+        """By kind and name, the method that each instance is one of."""
+        return {kind: instances.named(self.section(kind)) for kind in AXES}
+
+    def method(self, kind: str, name: str) -> str:
+        """The registered method behind a name: its own, or that of which it is an instance."""
+        return str(self.section(kind).get(name, {}).get(METHOD, name))
+
+    def fields(self, kind: str, name: str) -> dict[str, Any]:
+        """What params.yaml changes in a method, or in an instance of one."""
+        given = self.section(kind).get(name, {})
+        return {key: value for key, value in given.items() if key != METHOD}
+
+    def value(self, entry: Entry, field: str) -> Any:
+        """Of a field of a method or an instance: what params.yaml says, else its default."""
+        return self.fields(entry.kind, entry.name).get(field, entry.default(field))
+
+    def make(self, kind: str, name: str) -> Method:
+        """The method behind a name, with its fields; imports torch.
+
+        Raises:
+            ParamsError: a field is out of range.
+        """
+        return registry.get(kind, self.method(kind, name)).make(**self.fields(kind, name))
 
 
 def load(catalogue: Catalogue, path: Path = layout.PARAMS) -> Settings:
@@ -135,11 +210,13 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     if isinstance(raw.get("training"), dict):
         given["training"] = _training(raw["training"], where)
     settings = _validate(Settings, given, where)
-    grid = _expand(settings.grid, catalogue, where)
-    settings = settings.model_copy(update={"grid": grid})
+    for kind, section in AXES.items():
+        instances.check(settings.section(kind), catalogue, kind, f"{where}: {section}")
+        catalogue = catalogue.with_instances({kind: settings.instances[kind]})
+    settings = settings.model_copy(update={"grid": _expanded(settings, catalogue, where)})
     settings._raw = raw
     for kind, section in AXES.items():
-        _check_methods(getattr(settings, section), catalogue, kind, f"{where}: {section}")
+        _check_methods(settings, catalogue, kind, f"{where}: {section}")
     _check_clean_set(settings, catalogue, where)
     for name, fields in settings.datasets.items():
         field = catalogue.get("dataset", name).capabilities.get("raw_field") or ""
@@ -174,7 +251,7 @@ def _validate(model: type[M], raw: Any, where: str, strict: bool | None = None) 
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in (_EVERY, _BY_ATTACK))
+        key = ".".join(str(part) for part in first["loc"] if part not in _TAGS)
         if first["type"] == "extra_forbidden":
             known = _siblings(model, first["loc"])
             raise ParamsError(f"{where}: {unknown('key', key, known)}") from None
@@ -187,12 +264,22 @@ def _validate(model: type[M], raw: Any, where: str, strict: bool | None = None) 
 
 def _siblings(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """The keys that are known where an unknown one stands, with the path in front."""
-    for part in place[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    above = [part for part in place[:-1] if part not in _TAGS]
+    for part in above:
+        if isinstance(part, int):  # an entry of a list, whose model is known
+            continue
+        inner = _model_in(model.model_fields[part].annotation)
+        if inner is None:
             return []
-        model = annotation
-    return [".".join((*map(str, place[:-1]), name)) for name in model.model_fields]
+        model = inner
+    return [".".join((*map(str, above), name)) for name in model.model_fields]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, one or many of it."""
+    if isinstance(annotation, type) and not get_origin(annotation):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
 def _number_as_text(value: Any) -> str:
@@ -201,6 +288,29 @@ def _number_as_text(value: Any) -> str:
         return ""
     digits, _, exponent = value.partition("e")
     return f"; YAML needs {digits if '.' in digits else digits + '.0'}e{int(exponent):+d}"
+
+
+def _expanded(settings: Settings, catalogue: Catalogue, where: str) -> Grid | tuple[Grid, ...]:
+    """The grid without globs, each product checked, and all of them small enough to be planned."""
+    if isinstance(settings.grid, Grid):
+        return _within([(settings.grid, f"{where}: grid")], catalogue)[0]
+    places = [(grid, f"{where}: grid.{place}") for place, grid in enumerate(settings.grid)]
+    return _within(places, catalogue)
+
+
+def _within(products: list[tuple[Grid, str]], catalogue: Catalogue) -> tuple[Grid, ...]:
+    """Expand products; refuse them once their plan would fill the memory."""
+    grids: list[Grid] = []
+    jobs = 0
+    for product, where in products:
+        grids.append(_expand(product, catalogue, where))
+        jobs += _size(grids[-1], catalogue)
+        if jobs > MAX_JOBS:
+            raise ParamsError(
+                f"{where}: {jobs} jobs are more than the {MAX_JOBS} that can be planned; "
+                "shorten an axis"
+            )
+    return tuple(grids)
 
 
 def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
@@ -212,15 +322,14 @@ def _expand(grid: Grid, catalogue: Catalogue, where: str) -> Grid:
             matches = catalogue.names(kind, pattern)
             if not matches:
                 known = catalogue.names(kind)
-                raise ParamsError(f"{where}: grid.{kind}: {unknown(kind, pattern, known)}")
+                raise ParamsError(f"{where}.{kind}: {unknown(kind, pattern, known)}")
             is_glob = any(character in pattern for character in "*?[")
             axis += [name for name in matches if not (is_glob and name in axis)]
         axes[kind] = tuple(axis)
     for name, values in (axes | {"seed": grid.seed}).items():
-        _check_unique(values, f"{where}: grid.{name}")
+        _check_unique(values, f"{where}.{name}")
     grid = grid.model_copy(update=axes)
-    _check_ratios(grid, catalogue, f"{where}: grid.poison_ratio")
-    _check_size(grid, where)
+    _check_ratios(grid, catalogue, f"{where}.poison_ratio")
     return grid
 
 
@@ -236,28 +345,37 @@ def _check_ratios(grid: Grid, catalogue: Catalogue, where: str) -> None:
             raise ParamsError(f"{where}: {unknown('attack', pattern, catalogue.names('attack'))}")
     for attack in grid.attack:
         _check_unique(grid.ratios(attack), where)
-        if not grid.ratios(attack) and catalogue.get("attack", attack).can("poisons"):
+        entry = catalogue.get("attack", attack)
+        if not grid.ratios(attack) and entry.can("poisons") and entry.can("uses_ratio"):
             raise ParamsError(f"{where}: has none for {attack}; add {attack!r} or '*'")
 
 
-def _check_size(grid: Grid, where: str) -> None:
-    """Refuse a grid whose plan would fill the memory."""
+def _size(grid: Grid, catalogue: Catalogue) -> int:
+    """How many jobs a product plans at most."""
     attacked = sum(len(grid.ratios(attack)) or 1 for attack in grid.attack)
     runs = attacked * prod(len(axis) for axis in (grid.dataset, grid.model, grid.seed))
-    jobs = runs * (1 + len(grid.defense) + len(grid.analysis))
-    if jobs > MAX_JOBS:
-        raise ParamsError(
-            f"{where}: grid: {jobs} jobs are more than the {MAX_JOBS} that can be planned; "
-            "shorten an axis"
-        )
+    scopes = [catalogue.get("analysis", tool).can("scope") for tool in grid.analysis]
+    pictures = sum(len(grid.defense) if scope == "cell" else 1 for scope in scopes)
+    return runs * (1 + len(grid.defense) + pictures)
 
 
-def _check_methods(section: Fields, catalogue: Catalogue, kind: str, where: str) -> None:
-    for name, fields in section.items():
-        known = catalogue.entries[kind]
+def _check_methods(settings: Settings, catalogue: Catalogue, kind: str, where: str) -> None:
+    known = catalogue.entries[kind]
+    for name in settings.section(kind):
         if name not in known:
-            raise ParamsError(f"{where}: {unknown(kind, name, known)}")
+            hint = f"an instance of one says which: `{METHOD}: ...`"
+            raise ParamsError(f"{where}: {unknown(kind, name, known)}; {hint}")
+        fields = settings.fields(kind, name)
         check_fields(known[name], fields, f"{where}.{name}")
+        _check_named(known[name], fields, catalogue, f"{where}.{name}")
+
+
+def _check_named(entry: Entry, fields: Mapping[str, Any], catalogue: Catalogue, where: str) -> None:
+    """See that a field which names a method, and says so in its schema, names one that exists."""
+    for name, value in fields.items():
+        kind = entry.schema["properties"][name].get("names")
+        if kind and value and value not in catalogue.entries[kind]:
+            raise ParamsError(f"{where}.{name}: {unknown(kind, value, catalogue.entries[kind])}")
 
 
 def check_fields(entry: Entry, fields: Mapping[str, Any], where: str) -> None:
@@ -287,9 +405,19 @@ def _allowed(error: Any) -> str:
 
 
 def _check_clean_set(settings: Settings, catalogue: Catalogue, where: str) -> None:
+    chosen, known = settings.clean_set, catalogue.entries["dataset"]
+    if chosen.dataset and chosen.dataset not in known:
+        raise ParamsError(
+            f"{where}: clean_set.dataset: {unknown('data set', chosen.dataset, known)}"
+        )
+    if chosen.dataset and chosen.source != "ood":
+        raise ParamsError(
+            f"{where}: clean_set.dataset: {short(chosen.dataset)} is not allowed with source "
+            f"{chosen.source!r}; only with 'ood'"
+        )
     if settings.clean_set.fraction != 0:
         return
-    for name in settings.grid.defense:
+    for name in settings.axis("defense"):
         if "clean_set" in catalogue.get("defense", name).can("needs"):
             raise ParamsError(
                 f"{where}: clean_set.fraction: 0 is not allowed: defense {name!r} needs clean "

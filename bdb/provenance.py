@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from functools import cache
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from bdb import __version__, artifacts
 from bdb.jobs.job import Job
 from bdb.layout import Run
+from bdb.revision import git_revision
 from bdb.training import device as devices
 
 
@@ -43,6 +43,7 @@ class Provenance:
             **facts,
             "command": self.job.command,
             "git": git_revision(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "torch": torch.__version__,
             "device": devices.name(self.device),
             "threads": torch.get_num_threads(),
@@ -50,14 +51,3 @@ class Provenance:
             "memory_mb": round(devices.peak_memory_mb(self.device), 1),
         }
         artifacts.write_json(folder / "provenance.json", record)
-
-
-@cache
-def git_revision() -> str | None:
-    """The revision of the project's folder, with `+` where it has uncommitted changes."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None

@@ -16,7 +16,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from bdb.errors import RegistryError, unknown
-from bdb.method import Method
+from bdb.layout import CLEAN_ATTACK, control_of, is_control
+from bdb.method import METHOD, Method
 
 PACKAGES = {
     "attack": "bdb.attacks",
@@ -28,7 +29,7 @@ PACKAGES = {
 
 _registered: dict[str, dict[str, type[Method]]] = {kind: {} for kind in PACKAGES}
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 M = TypeVar("M", bound=type[Method])
 
@@ -37,14 +38,26 @@ def register(name: str) -> Callable[[M], M]:
     """Register a class under its kind's `name`.
 
     Raises:
-        RegistryError: another class has this name, or it cannot stand in paths.
+        RegistryError: another class has this name, or it cannot stand in paths; or a field is
+            called `method`, or an attack has the name of a control.
     """
 
     def decorate(cls: M) -> M:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RegistryError(
                 f"{cls.kind} {name!r} of {_place(cls)}: a name is made of a-z, 0-9 and _, "
                 "for it stands in paths"
+            )
+        if cls.kind == "attack" and is_control(name) and name != CLEAN_ATTACK:
+            raise RegistryError(
+                f"attack {name!r} of {_place(cls)}: names that begin with "
+                f"{control_of('')!r} are of controls; choose another"
+            )
+        method: type[Method] = cls
+        if METHOD in method.model_fields:
+            raise RegistryError(
+                f"{cls.kind} {name!r} of {_place(cls)}: field {METHOD!r} is how params.yaml names "
+                "an instance of a method; call it otherwise"
             )
         table = _registered[cls.kind]
         known = table.get(name)
@@ -87,10 +100,24 @@ def plugins(kind: str) -> list[EntryPoint]:
 @cache
 def _load(kind: str) -> None:
     package = importlib.import_module(PACKAGES[kind])
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if all(part.isidentifier() for part in module.name.split(".")):
+            importlib.import_module(module.name)
     for point in plugins(kind):
+        _load_plugin(point)
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    try:
         importlib.import_module(point.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{point.module}.".startswith(f"{error.name}."):
+            raise
+        package = f" of {point.dist.name}" if point.dist else ""
+        raise RegistryError(
+            f"entry point {point.name!r}{package} in {point.group}: there is no module "
+            f"{error.name!r}; install it, or remove the package"
+        ) from None
 
 
 def _place(cls: type) -> str:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from bdb import __version__, artifacts
-from bdb.provenance import git_revision
+from bdb.revision import git_revision
 from bdb.training import device as devices
 
 ROOT = Path(__file__).resolve().parents[1]

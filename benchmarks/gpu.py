@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,11 +24,12 @@ import pandas as pd
 import torch
 import training
 import triggers
-from budget import Budget
 from common import Record, figure, value
 from inputs import Inputs, describe, is_there, load, poisoned
 from project import Project, grid
-from summary import table, targets
+from session import together
+from session.budget import Budget
+from session.summary import table, targets
 
 from bdb import artifacts, layout, registry
 from bdb.errors import DataError
@@ -41,12 +42,14 @@ from bdb.stages import evaluate
 from bdb.testing import quick
 from bdb.training import device as devices
 
-DATASET, MODEL = "cifar10", "preactresnet18"
+DATASET, MODEL, QUICK = "cifar10", "preactresnet18", "airbench94"
+RECIPES = ("airbench", "fast", "paper")
 ATTACKS = ("badnets", "blended", "lf", "inputaware", "wanet", "sig")
 DEFENSES = ("ft", "fp", "nad", "nc", "clp", "abl")
+QUICK_ATTACKS = ("none", "badnets")
 SEEDS = (0, 1, 2)
 RATIOS = {"*": [0.1], "sig": [0.05]}
-AT_ONCE = [1, 2, 4]
+AT_ONCE = {"airbench": [1, 2, 4, 8], "paper": [1, 2, 4], "fast": [1, 2, 4]}
 # These read what is there when the time is up; see `make_board`.
 AT_THE_END = ("evaluate", "analyze", "report")
 
@@ -56,13 +59,26 @@ class Scale:
     """How much of everything: the real thing, or its rehearsal."""
 
     width: int
+    width_factor: float
     images: int
     seconds: float
     epochs: dict[str, int]
 
+    def network(self, recipe: str) -> tuple[str, dict[str, Any]]:
+        """The model that is trained under a recipe, and its fields."""
+        if recipe == "airbench":
+            return QUICK, {"width_factor": self.width_factor}
+        return MODEL, {"width": self.width}
 
-REAL = Scale(width=64, images=50_000, seconds=20, epochs={})
-REHEARSAL = Scale(width=4, images=2_000, seconds=2, epochs={"paper": 3, "fast": 2})
+
+REAL = Scale(width=64, width_factor=1, images=50_000, seconds=20, epochs={})
+REHEARSAL = Scale(
+    width=4,
+    width_factor=0.0625,
+    images=2_000,
+    seconds=2,
+    epochs={"paper": 3, "fast": 2, "airbench": 2},
+)
 
 
 class Bench:
@@ -75,45 +91,46 @@ class Bench:
         self.budget = Budget(60 * args.minutes, self.report.add)
         self.projects = {
             name: Project(folder / name, params(name, self.scale, args.rehearse))
-            for name in ("fast", "paper")
+            for name in RECIPES
         }
         self.rows: dict[str, Record] = {}
         self.victims: list[Record] = []
         self.seconds: dict[str, float] = {}
 
     def prepare(self, data: Path, rehearse: bool) -> Inputs:
-        """Prepare the data once for both projects."""
-        fast, paper = self.projects["fast"], self.projects["paper"]
+        """Prepare the data once for all projects."""
+        fast = self.projects["fast"]
         if rehearse:
             write_prepared(fast.folder, data, self.scale.images)
         else:
             fast.do(fast.jobs.prepare(DATASET))
-        (paper.folder / "data").symlink_to(fast.folder / "data", target_is_directory=True)
+        for other in (self.projects[name] for name in RECIPES if name != "fast"):
+            (other.folder / "data").symlink_to(fast.folder / "data", target_is_directory=True)
         inputs = poisoned(data, self.scale.images, self.scale.images // 5)
         self.report.add(what=f"{inputs.what}, {MODEL} of width {self.scale.width}")
         return inputs
 
     def paces(self, inputs: Inputs) -> None:
-        """The baseline's pace and both recipes', which tell how long whole trainings will take."""
-        subject = self.subject(inputs)
+        """The recipes' paces and the baseline's, which tell how long whole trainings will take."""
         seconds, workers = self.scale.seconds, common.workers()
-        measures = {
-            training.BASELINE: lambda: training.measure_baseline(subject, workers, seconds),
-            "fast": lambda: training.measure(subject, "fast", seconds / 3),
-            "paper": lambda: training.measure(subject, "paper", seconds / 3),
+        actions: dict[str, Callable[[], Record]] = {
+            name: partial(training.measure, self.subject(inputs, name), name, seconds / 3)
+            for name in RECIPES
         }
-        for name, action in measures.items():
+        usual = self.subject(inputs, "paper")
+        actions[training.BASELINE] = partial(training.measure_baseline, usual, workers, seconds)
+        for name, action in actions.items():
             row = self.budget.step(f"pace of {name}", 2 * seconds, action)
             if row:
                 self.rows[name] = row
                 self.report.add(loops=training.compare(list(self.rows.values())))
 
-    def train(self, recipe: str, seed: int) -> None:
-        """A whole victim of BadNets."""
+    def train(self, recipe: str, seed: int, attack: str = "badnets") -> None:
+        """A whole victim, or the control."""
         project = self.projects[recipe]
-        victim = run_of(project.jobs, "badnets", seed)
+        victim = run_of(project.jobs, attack, seed)
         known = self.seconds.get(f"train {recipe}", self.projected(recipe))
-        name = f"train {recipe} seed {seed}"
+        name = f"train {recipe} {attack} seed {seed}"
         spent = self.budget.step(name, 1.2 * known + 5, lambda: train_victim(project, victim))
         if spent:
             self.seconds[f"train {recipe}"] = spent
@@ -128,6 +145,11 @@ class Bench:
         epochs: int = self.scale.epochs.get(recipe) or row["epochs"]
         return value(row["start_up"]) + epochs * value(row["epoch"])
 
+    def quick(self) -> None:
+        """The network that is made for speed: its control, and a victim."""
+        self.train("airbench", SEEDS[0], "none")
+        self.train("airbench", SEEDS[0])
+
     def more_seeds(self) -> None:
         """What one seed cannot tell."""
         for seed in SEEDS[1:]:
@@ -136,16 +158,18 @@ class Bench:
     def at_once(self, inputs: Inputs) -> None:
         """How much several processes on this device train in all."""
         found: list[Record] = []
-        for name in ("paper", "fast"):
+        for name, counts in AT_ONCE.items():
             if name in self.rows:
-                found += self.counts(self.subject(inputs), self.rows[name])
+                found += self.counts(self.subject(inputs, name), self.rows[name], counts)
                 self.report.add(jobs=found)
 
-    def counts(self, subject: training.Subject, row: Record) -> Iterator[Record]:
+    def counts(
+        self, subject: training.Subject, row: Record, at_once: list[int]
+    ) -> Iterator[Record]:
         """One, two and more processes under a recipe."""
         seconds = self.scale.seconds / 4
-        for jobs in AT_ONCE:
-            measure = partial(next, training.together(subject, row, [jobs], seconds))
+        for jobs in at_once:
+            measure = partial(next, together.together(subject, row, [jobs], seconds))
             name = f"{jobs} at once, {row['loop']}"
             done = self.budget.step(name, 15 + 2 * jobs * seconds, measure)
             if done:
@@ -212,9 +236,9 @@ class Bench:
         rows = board[columns].astype(object).where(board[columns].notna(), None)
         self.report.add(board=rows.to_dict("records"))
 
-    def subject(self, inputs: Inputs) -> training.Subject:
+    def subject(self, inputs: Inputs, recipe: str) -> training.Subject:
         """What the loops train."""
-        return training.Subject(inputs, MODEL, {"width": self.scale.width}, self.device)
+        return training.Subject(inputs, *self.scale.network(recipe), self.device)
 
 
 def params(recipe: str, scale: Scale, rehearse: bool) -> dict[str, Any]:
@@ -224,16 +248,17 @@ def params(recipe: str, scale: Scale, rehearse: bool) -> dict[str, Any]:
         return {name: quick(registry.get(kind, name)) for name in names} if rehearse else {}
 
     epochs = {"epochs": scale.epochs[recipe]} if recipe in scale.epochs else {}
+    model, fields = scale.network(recipe)
     return {
         "grid": grid(
             dataset=DATASET,
-            model=MODEL,
-            attack=list(ATTACKS),
+            model=model,
+            attack=list(QUICK_ATTACKS if recipe == "airbench" else ATTACKS),
             poison_ratio=RATIOS,
             seed=list(SEEDS),
             defense=list(DEFENSES),
         ),
-        "models": {MODEL: {"width": scale.width}},
+        "models": {model: fields},
         "attacks": shortened("attack", ATTACKS),
         "defenses": shortened("defense", DEFENSES),
         "training": {"recipe": recipe, **epochs},
@@ -257,14 +282,15 @@ def write_prepared(folder: Path, data: Path, images: int) -> None:
 
 
 def train_victim(project: Project, run: Run) -> float:
-    """Poison and train; seconds of the training job."""
-    project.do(project.jobs.poison(run))
+    """Poison, unless this is the control, and train; seconds of the training job."""
+    if not run.is_clean:
+        project.do(project.jobs.poison(run))
     return project.do(project.jobs.train(run))
 
 
 def jobs_of(jobs: Jobs, every: list[Job], run: Run) -> Iterator[Job]:
-    """A run's jobs in the order of the plan, its clean model's first if it needs one."""
-    names = {str(run)} | ({str(run.control)} if jobs.needs_control(run) else set())
+    """A run's jobs in the order of the plan, those of what it shares with others first."""
+    names = {str(run), *map(str, jobs.shared.behind(run))}
     for job in every:
         if job.arguments and job.arguments[0] in names and job.stage not in AT_THE_END:
             yield job
@@ -339,13 +365,14 @@ def options() -> ArgumentParser:
     return made
 
 
-STEPS = ("pace", "fast", "paper", "seeds", "jobs", "triggers", "cells")
+STEPS = ("pace", "airbench", "jobs", "fast", "paper", "seeds", "triggers", "cells")
 
 
 def measure_all(bench: Bench, inputs: Inputs, steps: list[str]) -> None:
     """Everything, what matters most first."""
     actions = {
         "pace": lambda: bench.paces(inputs),
+        "airbench": bench.quick,
         "fast": lambda: bench.train("fast", SEEDS[0]),
         "paper": lambda: bench.train("paper", SEEDS[0]),
         "seeds": bench.more_seeds,

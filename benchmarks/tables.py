@@ -12,10 +12,12 @@ from pathlib import Path
 import common
 import defenses
 import engine
-import summary
+import majority
 import training
+import trigger_picture
 import triggers
 from common import Record
+from session import summary
 
 from bdb import artifacts
 from bdb.report import readme
@@ -26,6 +28,8 @@ TABLES: dict[str, Callable[[Record], str]] = {
     "training": training.table,
     "defenses": defenses.table,
     "triggers": triggers.table,
+    "trigger_picture": trigger_picture.table,
+    "majority": majority.table,
     "engine": engine.table,
 }
 SHORT = ("gpu", "training", "engine")

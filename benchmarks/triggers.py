@@ -18,7 +18,7 @@ from inputs import CLASSES, load, make_context
 from bdb import registry
 from bdb.attacks import victims
 from bdb.attacks.base import Attack, AttackContext, State
-from bdb.testing import quick
+from bdb.testing import equipped, quick
 
 # As many as the quick training of a trigger needs, and as a clean-label attack can poison of them.
 IMAGES, RATIO = 512, 0.05
@@ -45,7 +45,7 @@ def table(record: Record) -> str:
 
 def make_state(attack: Attack, context: AttackContext) -> State:
     """What the attack needs to stamp, made as quickly as it can be."""
-    context = victims.planned(attack, RATIO, context)
+    context = victims.planned(attack, RATIO, equipped(attack, context))
     if attack.controls_training:
         return attack.begin(context).state()
     return attack.prepare_trigger(context)

@@ -2,7 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,22 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("BDB_DEVICE", "cpu")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the workflow's files, which take longest: no worker waits for them at the end."""
+    items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Small tensors are faster on one thread, and their bytes do not depend on its cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Stages flush them, for as long as their process lives; tests share one."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +62,9 @@ class Project:
         (self.folder / ".dvc").mkdir()
         for name in (".gitignore", "config"):
             shutil.copy(ROOT / ".dvc" / name, self.folder / ".dvc")
-        shutil.copytree(ROOT / "bdb", self.folder / "bdb", ignore=shutil.ignore_patterns("__pyc*"))
+        for name in ("bdb", "snakemake_logger_plugin_bdb"):
+            left_out = shutil.ignore_patterns("__pyc*")
+            shutil.copytree(ROOT / name, self.folder / name, ignore=left_out)
         self.environment["PYTHONPATH"] = str(self.folder)
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
         self.git("init", "--quiet", "--initial-branch=main")

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bdb import presets
+from bdb import __version__, presets
 
 WITHOUT_TORCH = """
 import sys
@@ -51,10 +52,38 @@ def test_list_and_show(project: Any) -> None:
     assert missing.stderr == "bdb: method 'blendid' is not known; did you mean 'blended'?\n"
 
 
+def test_list_by_room(project: Any) -> None:
+    listed = project.bdb("list", "defense", "--stage", "post_training").stdout
+    assert listed.startswith("defense post_training\n")
+    assert "  nad  clean_set model  Li 2021 " in listed
+    assert "strip" not in listed
+    assert "defense" not in project.bdb("list", "--means", "data_poisoning").stdout
+    wrong = project.bdb("list", "--stage", "post-training")
+    assert (
+        wrong.stderr == "bdb: --stage 'post-training' is not known; did you mean 'post_training'?\n"
+    )
+    assert wrong.returncode == 2
+    assert project.bdb("list", "attack", "--stage", "inference").returncode == 2
+
+
+def test_the_version_names_the_revision_of_the_project_alone(project: Any) -> None:
+    """A folder that lies in somebody's repository, and is not kept there, has none."""
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *command], cwd=project.folder, check=True)
+    assert project.bdb("--version").stdout == f"{__version__}\n"
+    subprocess.run(["git", "add", "-f", "params.yaml"], cwd=project.folder, check=True)
+    assert re.fullmatch(
+        rf"{re.escape(__version__)} \([0-9a-f]{{7,12}}\+\)\n", project.bdb("--version").stdout
+    )
+
+
 def test_check_prints_the_plan(project: Any) -> None:
     plan = project.bdb("check").stdout
-    assert plan.startswith("1 runs, 2 cells, 1 analyses")
+    assert plan.startswith("1 run, 2 cells, 1 analysis\n")
     assert "digits/convnet/badnets/0.1  1 seed" in plan
+    assert "left, as far as is known: about " in plan
+    assert "judged by bdb's own figures for " in plan
 
 
 def test_presets_are_put_in_place(project: Any) -> None:
@@ -143,15 +172,4 @@ def test_a_run_outside_the_grid_is_refused(project: Any) -> None:
 def test_a_missing_input_is_named(project: Any) -> None:
     done = project.bdb("poison", "digits/convnet/badnets/0.1/s0")
     assert done.returncode == 2
-    assert "data/prepared/digits/train.safetensors: no such file" in done.stderr
-
-
-def test_the_debugger_of_the_standard_library_still_works(tmp_path: Path) -> None:
-    program = (
-        "import bdb, pdb, doctest; from bdb import BdbQuit, Bdb;"
-        "assert issubclass(pdb.Pdb, Bdb) and hasattr(bdb, '__version__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert "data/prepared/digits/test.safetensors: no such file" in done.stderr

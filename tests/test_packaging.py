@@ -1,15 +1,19 @@
 """What no test can build here: the image's recipe and the catalogue's entry name what exists."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from bdb.params import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +40,25 @@ def test_what_is_copied_first_is_all_that_the_installation_reads() -> None:
     copies = instructions("COPY")
     assert read <= {name for *names, _ in copies[:-1] for name in names}
     assert copies[-1] == [".", "."]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("goal", [".engines", ".test"])
+def test_an_environment_is_renewed_when_what_it_has_copies_of_changes(
+    tmp_path: Path, goal: str
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    copied = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    for name in {"Makefile", "pyproject.toml", "constraints.txt", *copied}:
+        shutil.copy(ROOT / name, tmp_path)
+    for name in (goal, "bin/python"):
+        (tmp_path / "it" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "it" / name).touch()
+    for name in (None, *copied):
+        for path in tmp_path.iterdir():
+            os.utime(path, (1, 1 if path.name != name else time.time() + 60))
+        done = subprocess.run(["make", "-q", "VENV=it", f"it/{goal}"], cwd=tmp_path, check=False)
+        assert done.returncode == (name is not None), name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
@@ -93,7 +116,8 @@ def test_the_catalogues_snakefile_is_the_one_above(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone, so nothing is ignored")
 def test_the_wheel_carries_what_is_no_code() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["bdb"]
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert packages == ["bdb", "snakemake_logger_plugin_bdb"]
     folder = ROOT / "bdb" / "report" / "published"
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
@@ -121,6 +145,14 @@ def test_cleaning_up_leaves_what_was_kept(tmp_path: Path, made: tuple[str, ...])
     left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(map(str, left)) == sorted(KEPT if made else KEPT[:2])
     assert not (tmp_path / "benchmarks" / "train").exists()
+
+
+def test_the_stages_of_dvc_read_whole_sections_of_params() -> None:
+    """A dotted key would be missing where the grid is a list of products."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    read = {key for stage in stages.values() for key in stage["params"]}
+    assert "grid" in read
+    assert read <= set(Settings.model_fields)
 
 
 def test_no_stage_of_dvc_owns_the_boards_that_were_kept() -> None:

@@ -76,8 +76,54 @@ MISTAKES = [
     ({"training__epochs": 0}, "training: epochs: 0 is not allowed"),
     ({"training__epoch": 3}, "training: key 'epoch' is not known; did you mean 'epochs'?"),
     ({"clean_set__fraction": 0}, "clean_set.fraction: 0 is not allowed: defense 'ft' needs clean"),
+    ({"validity__min_asr": 80}, "validity.min_asr: 80 is not allowed"),
+    ({"validity__max_loss": 0.1}, "key 'validity.max_loss' is not known; did you mean"),
     ({"keep_defended_models": "yes"}, "keep_defended_models: 'yes' is not allowed"),
 ]
+
+
+# A second product, and how a mistake in it is told.
+MISTAKES_OF_A_PRODUCT = [
+    ({"atack": []}, "key 'grid.1.atack' is not known; did you mean 'grid.1.attack'?"),
+    ({"attack": ["badnet"]}, "grid.1.attack: attack 'badnet' is not known; did you mean"),
+    ({"attack": []}, "grid.1.attack: [] is not allowed"),
+    ({"poison_ratio": {"sig": [1.5]}}, "grid.1.poison_ratio.sig.0: 1.5 is not allowed"),
+    ({"poison_ratio": {"sig": [0.1]}}, "grid.1.poison_ratio: has none for badnets"),
+    ({"seed": [0, 0]}, "grid.1.seed: 0 stands twice"),
+    ({"seed": list(range(4166))}, "grid.1: 250020 jobs are more than the 250000"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES_OF_A_PRODUCT)
+def test_a_mistake_in_one_of_several_products_names_the_product(
+    change: dict[str, Any], message: str
+) -> None:
+    first = demo()["grid"]
+    with pytest.raises(ParamsError) as error:
+        params.parse(demo(grid=[first, first | change]), CATALOGUE)
+    assert f"params.yaml: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([], "grid: [] is not allowed"),
+        ([1], "grid.0: 1 is not allowed: it should be a mapping"),
+        ("*", "grid: '*' is not allowed: it should be a mapping"),
+    ],
+)
+def test_a_grid_is_a_product_or_a_list_of_them(grid: Any, message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        params.parse(demo(grid=grid), CATALOGUE)
+    assert message in str(error.value)
+
+
+def test_an_attack_has_failed_below_80_percent_or_above_3_points_unless_said_otherwise() -> None:
+    assert params.parse(demo(), CATALOGUE).validity == params.Validity()
+    assert (params.Validity().min_asr, params.Validity().max_c_acc_loss) == (0.8, 0.03)
+    given = params.parse(demo(validity__min_asr=0.5), CATALOGUE)
+    assert given.validity == params.Validity(min_asr=0.5)
+    assert given.literal("validity") == {"min_asr": 0.5}
 
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES)
@@ -184,7 +230,7 @@ def test_the_committed_parameters_are_the_demo() -> None:
 
 def test_a_glob_names_every_method_that_matches() -> None:
     settings = params.parse(demo(grid__attack=["none", "b*"]), CATALOGUE)
-    assert settings.grid.attack == ("none", *CATALOGUE.names("attack", "b*"))
+    assert settings.grids[0].attack == ("none", *CATALOGUE.names("attack", "b*"))
 
 
 @pytest.mark.parametrize(("ratio", "text"), [(0.1, "0.1"), (0.005, "0.005"), (1e-5, "0.00001")])
@@ -242,8 +288,9 @@ def paths(made: plan.Plan) -> Iterator[Path]:
     found = [jobs.train(run) for run in made.runs] + [jobs.evaluate(run) for run in made.runs]
     found += [jobs.poison(run) for run in made.runs if not run.is_clean]
     found += [jobs.defend(*cell) for cell in made.cells] + [jobs.report()]
-    found += list(jobs.of("features"))
-    found += [jobs.analyze(*pair) for pair in made.analyses]
+    for stage in ("surrogate", "trigger", "features"):
+        found += list(jobs.of(stage))
+    found += [jobs.analyze(*each) for each in made.analyses]
     for job in found:
         yield from (*job.inputs, *job.outputs)
     yield from (layout.prepared(run.dataset, "train") for run in made.runs)

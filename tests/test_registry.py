@@ -3,8 +3,9 @@ from typing import ClassVar
 import pytest
 
 from bdb import registry
-from bdb.attacks.badnets import BadNets
+from bdb.attacks.data_poisoning.badnets import BadNets
 from bdb.errors import ParamsError, RegistryError
+from bdb.jobs.catalogue_text import ROOMS
 from bdb.method import Method
 
 
@@ -31,6 +32,17 @@ def test_fields_that_will_not_do_are_one_line() -> None:
         BadNets.make(patch_size="wide" * 99)
     assert str(error.value).startswith("attack.badnets.patch_size: 'widewide")
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["attack", "defense", "analysis"])
+def test_every_method_lies_in_its_room(kind: str) -> None:
+    for name in registry.names(kind):
+        cls = registry.get(kind, name)
+        room = getattr(cls, cls.room)
+        parts = [room] if room != "control" else []
+        assert room in ROOMS[cls.room]
+        assert cls.__module__ == ".".join([registry.PACKAGES[kind], *parts, name])
+        assert cls.room not in vars(cls) or room == "control", f"{name}: its room's class says so"
 
 
 def test_registering_a_class_again_is_harmless() -> None:

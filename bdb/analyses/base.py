@@ -1,14 +1,17 @@
-"""What every analysis is: it looks at a victim, ground truth included, and draws."""
+"""What every analysis is: it looks at a run, ground truth included, and draws."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from bdb.attacks.poisoning import Triggered
 from bdb.datasets.base import DataSpec, ImageSet
+from bdb.errors import RegistryError, UndeclaredNeedError
 from bdb.layout import Run
 from bdb.method import Method
 from bdb.models.base import Classifier
@@ -19,31 +22,106 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Need = Literal["model", "clean_model", "train_set", "test", "triggered", "defended"]
+Scope = Literal["data", "victim", "cell"]
+
+# What there is to see: of a run's data without any model, of its victim, and under a defense.
+_DATA = frozenset({"train_set", "test", "triggered"})
+_VICTIM = _DATA | {"model", "clean_model"}
+_SEEN: dict[Scope, frozenset[str]] = {
+    "data": _DATA,
+    "victim": _VICTIM,
+    "cell": _VICTIM | {"defended"},
+}
+
+
 @dataclass(frozen=True)
-class AnalysisView:
-    """A victim and its data.
+class Delivered:
+    """A training set as the victim was given it, and the truth about it.
 
     Attributes:
-        model: the victim, in evaluation mode, on the device.
-        test: the clean test set.
-        triggered: the triggered test images with true labels and targets; `ids` index `test`.
+        is_poison: bool, N: which samples carry the trigger and the target's label.
+    """
+
+    images: ImageSet
+    is_poison: Tensor
+
+
+@dataclass(frozen=True)
+class AnalysisView:
+    """What an analysis looks at, ground truth included.
+
+    Reading what the analysis did not declare in `needs` raises `UndeclaredNeedError`.
+
+    Attributes:
+        given: what there is to see, by need.
+        defense: of the cell; None unless the analysis looks at one.
     """
 
     run: Run
     data: DataSpec
-    model: Classifier
-    test: ImageSet
-    triggered: Triggered
+    needs: frozenset[str]
+    given: Mapping[str, Any]
     seed: int
     device: torch.device
+    defense: str | None = None
+
+    @property
+    def model(self) -> Classifier:
+        """The victim, undefended, in evaluation mode, on the device."""
+        model: Classifier = self._get("model")
+        return model
+
+    @property
+    def clean_model(self) -> Classifier:
+        """The run's clean model, likewise."""
+        model: Classifier = self._get("clean_model")
+        return model
+
+    @property
+    def defended(self) -> Classifier:
+        """The victim under the cell's defense, likewise."""
+        model: Classifier = self._get("defended")
+        return model
+
+    @property
+    def train_set(self) -> ImageSet:
+        """The victim's training set as delivered: its labels are the given ones."""
+        delivered: Delivered = self._get("train_set")
+        return delivered.images
+
+    @property
+    def is_poison(self) -> Tensor:
+        """Which samples of `train_set` are poison: bool, N; the need is the same."""
+        delivered: Delivered = self._get("train_set")
+        return delivered.is_poison
+
+    @property
+    def test(self) -> ImageSet:
+        """The clean test set."""
+        test: ImageSet = self._get("test")
+        return test
+
+    @property
+    def triggered(self) -> Triggered:
+        """The triggered test images with true labels and targets; `ids` index `test`."""
+        triggered: Triggered = self._get("triggered")
+        return triggered
 
     def generator(self, *names: object) -> torch.Generator:
         """A generator for the purpose that the names tell."""
         return seeds.generator(self.seed, "analysis", *names)
 
     def originals(self) -> ImageSet:
-        """The clean test images behind the triggered ones, in their order."""
+        """The clean test images behind the triggered ones, in their order; needs both."""
         return self.test[self.triggered.ids]
+
+    def _get(self, need: Need) -> Any:
+        if need not in self.needs:
+            raise UndeclaredNeedError(
+                f"the analysis read {need!r}, but declares needs = {sorted(self.needs)}"
+            )
+        return self.given[need]
 
 
 @dataclass(frozen=True)
@@ -54,11 +132,85 @@ class Picture:
     table: pd.DataFrame
 
 
+Subject = Literal["data", "predictions", "features", "neurons", "attribution", "landscape"]
+
+
 class Analysis(Method):
-    """An analysis tool: `run` gives a picture and its table."""
+    """An analysis tool: `run` gives a picture and its table.
+
+    Class variables:
+        subject: what it looks at, and the room of the file; set by the classes below, from which
+            methods derive.
+        scope: what there is a picture of: a run's `data`, without any model; its `victim`; or each
+            `cell`, the victim under one defense.
+        needs: what it sees; the workflow's inputs follow from it.
+        requires: what the model must offer (`features`, `maps`), or there is nothing to look at.
+    """
 
     kind: ClassVar[str] = "analysis"
+    room: ClassVar[str] = "subject"
+    subject: ClassVar[Subject]
+    scope: ClassVar[Scope] = "victim"
+    needs: ClassVar[frozenset[str]] = frozenset({"model", "test", "triggered"})
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """See that the scope holds what is needed.
+
+        Raises:
+            RegistryError: it does not, or is that of a cell whose model is not looked at.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        beyond = sorted(cls.needs - _SEEN[cls.scope])
+        if beyond:
+            raise RegistryError(
+                f"{cls.__name__}: needs {beyond[0]!r}, but scope {cls.scope!r} has only "
+                f"{', '.join(sorted(_SEEN[cls.scope]))}"
+            )
+        if cls.scope == "cell" and "defended" not in cls.needs:
+            raise RegistryError(f"{cls.__name__}: scope 'cell' without 'defended' in needs")
 
     def run(self, view: AnalysisView) -> Picture:
-        """Look at a victim."""
+        """Look at what `needs` names.
+
+        Raises:
+            UndeclaredNeedError: it read more.
+        """
         raise NotImplementedError
+
+
+class OfData(Analysis):
+    """Looks at images: the trigger, the poisoned set."""
+
+    subject: ClassVar = "data"
+
+
+class OfPredictions(Analysis):
+    """Looks at what a model answers."""
+
+    subject: ClassVar = "predictions"
+
+
+class OfFeatures(Analysis):
+    """Looks at what a model makes of images, as a whole."""
+
+    subject: ClassVar = "features"
+
+
+class OfNeurons(Analysis):
+    """Looks at single channels and weights."""
+
+    subject: ClassVar = "neurons"
+
+
+class OfAttribution(Analysis):
+    """Looks at where in an image an answer comes from."""
+
+    subject: ClassVar = "attribution"
+
+
+class OfLandscape(Analysis):
+    """Looks at the loss around a model."""
+
+    subject: ClassVar = "landscape"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
+from pydantic import Field
 from torch import Tensor
 
-from bdb.attacks.base import Attack, AttackContext, Role, State
+from bdb.attacks.base import Attack, Role, State
 from bdb.registry import register
 
 
@@ -18,17 +18,14 @@ class NoAttack(Attack):
     Its ASR is how often a clean image of another class is taken for the target.
     """
 
+    means: ClassVar = "control"
     poisons: ClassVar[bool] = False
 
-    def select(
-        self,
-        labels: np.ndarray,
-        ratio: float,
-        rng: np.random.Generator,
-        context: AttackContext,
-    ) -> np.ndarray:
-        """No sample."""
-        return np.empty(0, dtype=np.int64)
+    trained_as: str = Field(
+        "",
+        description="attack whose recipe and augmentation the control is trained with",
+        json_schema_extra={"names": "attack"},
+    )
 
     def stamp(
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor

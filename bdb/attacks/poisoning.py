@@ -15,30 +15,31 @@ import torch
 from torch import Tensor
 
 from bdb import artifacts
-from bdb.attacks.base import Attack, AttackContext, Plan, Role, State
+from bdb.attacks.base import CRAFT_BATCH, NOT_TESTED, Attack, AttackContext, Plan, Role, State
 from bdb.datasets.base import ImageSet
 from bdb.errors import ArtifactError
 from bdb.training import seeds
 
-_STAMP_BATCH = 2048
 _STATE = "state."
 
 
 @dataclass(frozen=True)
 class Triggered:
-    """Test images that carry the trigger, of every sample that is not of its own target's class.
+    """Test images that carry the trigger, of every sample that the attack is tried on.
 
     Attributes:
         images: uint8, T x C x H x W.
         ids: int64, T: indices in the prepared test set.
         labels: int64, T: true labels.
         targets: int64, T.
+        is_source: bool, T: of a class that the trigger is meant for; the others show its leak.
     """
 
     images: Tensor
     ids: Tensor
     labels: Tensor
     targets: Tensor
+    is_source: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,13 @@ class Poison:
 
 
 def make_plan(attack: Attack, ratio: float, context: AttackContext) -> Plan:
-    """Choose which samples are poisoned, which are covers, and the labels of both."""
+    """Ask an attack for its plan, with generators of its own."""
     labels = context.train.labels.cpu().numpy()
 
     def rng(purpose: str) -> np.random.Generator:
         return seeds.numpy_generator(context.seed, "attack", attack.name, purpose)
 
-    poison = attack.select(labels, ratio, rng("select"), context)
-    covers = attack.cover(labels, rng("cover"), poison)
-    given = labels.copy()
-    if attack.label_mode != "clean":
-        targets = attack.relabel(labels, rng("relabel"), context.data.num_classes)
-        given[poison] = targets[poison]
-    touched = np.sort(np.concatenate([poison, covers]))
-    position = torch.from_numpy(touched)
-    return Plan(
-        ids=context.train.ids.cpu()[position],
-        labels=torch.from_numpy(given[touched]),
-        is_poison=torch.from_numpy(np.isin(touched, poison)),
-        is_cross=torch.from_numpy(np.isin(touched, covers)),
-    )
+    return attack.plan(labels, ratio, rng, context)
 
 
 def complete(attack: Attack, context: AttackContext, state: State, test: ImageSet) -> Poison:
@@ -91,11 +79,9 @@ def complete(attack: Attack, context: AttackContext, state: State, test: ImageSe
     poison, cover = plan.is_poison, plan.is_cross
     moved = {name: tensor.to(context.device) for name, tensor in state.items()}
 
-    def craft(images: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
-        return attack.craft(images, labels, context, moved, ids)
-
-    if attack.label_mode != "label-only":
-        images[poison] = _in_batches(craft, images, plan.ids, plan.labels, poison, context.device)
+    if attack.labelling != "label-only":
+        chosen = (images[poison], plan.labels[poison])
+        images[poison] = attack.craft_all(*chosen, context, moved, plan.ids[poison])
     stamp = _stamper(attack, moved, "cover")
     images[cover] = _in_batches(stamp, images, plan.ids, plan.labels, cover, context.device)
     return Poison(
@@ -109,13 +95,14 @@ def complete(attack: Attack, context: AttackContext, state: State, test: ImageSe
 def triggered_test(
     attack: Attack, context: AttackContext, state: State, test: ImageSet
 ) -> Triggered:
-    """Stamp every test sample whose true label is not its own target."""
+    """Stamp every test sample that the attack is tried on; by default all but its target's own."""
     rng = seeds.numpy_generator(context.seed, "attack", attack.name, "relabel-test")
     labels = test.labels.cpu()
-    wanted = attack.relabel(labels.numpy(), rng, context.data.num_classes)
+    wanted = attack.test_targets(labels.numpy(), rng, context.data.num_classes)
     targets = torch.from_numpy(wanted).to(torch.int64)
     moved = {name: tensor.to(context.device) for name, tensor in state.items()}
-    keep = labels != targets
+    is_source = torch.from_numpy(attack.is_source(labels.numpy()))
+    keep = targets != NOT_TESTED
     images = _in_batches(
         _stamper(attack, moved, "test"),
         test.images.cpu(),
@@ -124,7 +111,17 @@ def triggered_test(
         keep,
         context.device,
     )
-    return Triggered(images, test.ids.cpu()[keep], labels[keep], targets[keep])
+    return Triggered(images, test.ids.cpu()[keep], labels[keep], targets[keep], is_source[keep])
+
+
+def crossed_test(attack: Attack, state: State, test: ImageSet, device: torch.device) -> ImageSet:
+    """The test set with triggers that must not work; nothing of it if the attack has none."""
+    keep = torch.full((len(test),), attack.crosses)
+    moved = {name: tensor.to(device) for name, tensor in state.items()}
+    stamp = _stamper(attack, moved, "cover")
+    crossed = test.to("cpu")
+    images = _in_batches(stamp, crossed.images, crossed.ids, crossed.labels, keep, device)
+    return ImageSet(images, crossed.labels[keep], crossed.ids[keep])
 
 
 def save(path: Path, poison: Poison, **metadata: Any) -> None:
@@ -136,9 +133,21 @@ def save(path: Path, poison: Poison, **metadata: Any) -> None:
         "test_ids": poison.test.ids,
         "test_labels": poison.test.labels,
         "test_targets": poison.test.targets,
+        "test_is_source": poison.test.is_source,
         **{_STATE + name: tensor for name, tensor in poison.state.items()},
     }
     artifacts.write_tensors(path, tensors, metadata)
+
+
+def save_trigger(path: Path, state: State, **metadata: Any) -> None:
+    """Write a trigger that several runs share."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    artifacts.write_tensors(path, tensors, metadata)
+
+
+def load_trigger(path: Path, device: torch.device) -> State:
+    """Read a trigger that several runs share."""
+    return artifacts.read_tensors(path, device)[0]
 
 
 def save_plan(path: Path, plan: Plan, **metadata: Any) -> None:
@@ -163,9 +172,11 @@ def load(path: Path) -> Poison:
     images, vector = (torch.uint8, 4), (torch.int64, 1)
     artifacts.require(tensors, path, train_images=images, test_images=images)
     artifacts.require(tensors, path, test_ids=vector, test_labels=vector, test_targets=vector)
+    artifacts.require(tensors, path, test_is_source=(torch.bool, 1))
     if len(tensors["train_images"]) != len(plan.ids):
         raise ArtifactError(f"{path}: as many train_images as train_ids are needed; make it anew")
-    test = Triggered(*(tensors[f"test_{name}"] for name in ("images", "ids", "labels", "targets")))
+    names = ("images", "ids", "labels", "targets", "is_source")
+    test = Triggered(*(tensors[f"test_{name}"] for name in names))
     state = {
         name.removeprefix(_STATE): tensor
         for name, tensor in tensors.items()
@@ -213,7 +224,7 @@ def _in_batches(
     chosen = torch.nonzero(mask).flatten()
     parts = [
         compute(images[part].to(device), ids[part].to(device), labels[part].to(device)).cpu()
-        for part in chosen.split(_STAMP_BATCH)
+        for part in chosen.split(CRAFT_BATCH)
         if len(part)
     ]
     return torch.cat(parts) if parts else images[:0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bdb.attacks import poisoning
-from bdb.attacks.base import Attack, AttackContext
+from bdb.attacks.base import Attack, AttackContext, ModelEditing
 from bdb.attacks.poisoning import Poison
+from bdb.attacks.redraw import Redraw
 from bdb.datasets.base import ImageSet
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
@@ -31,14 +32,20 @@ def make_poison(attack: Attack, ratio: float, context: AttackContext, test: Imag
         ParamsError: the attack cannot poison that much of this data set.
     """
     context = planned(attack, ratio, context)
-    state = attack.prepare_trigger(context)
+    state = context.trigger if attack.shares_trigger else attack.prepare_trigger(context)
     return poisoning.complete(attack, context, state, test)
 
 
 def planned(attack: Attack, ratio: float, context: AttackContext) -> AttackContext:
-    """The same context, with the attack's plan in it."""
+    """The same context, with the attack's plan in it.
+
+    Raises:
+        ParamsError: the attack cannot poison that much of this data set, or its trigger does not
+            fit into the images.
+    """
+    attack.check_size(context.data)
     plan = poisoning.make_plan(attack, ratio, context)
-    return AttackContext(**{**context.__dict__, "plan": plan})
+    return replace(context, plan=plan)
 
 
 def train(
@@ -47,6 +54,7 @@ def train(
     spec: ModelSpec,
     test: ImageSet,
     poison: Poison | None = None,
+    trained_as: Attack | None = None,
 ) -> Victim:
     """Train a victim with the context's recipe.
 
@@ -56,22 +64,45 @@ def train(
         spec: of the victim.
         test: the clean test set, to stamp once a learned trigger is known.
         poison: of a data-poisoning attack; a training-controlled one makes its own.
+        trained_as: the attack whose recipe and augmentation a control has; its own by default.
     """
+    if isinstance(attack, ModelEditing):
+        assert poison is not None
+        copy = models.duplicate(context.clean_model).eval()
+        return Victim(attack.edit(copy, context).eval(), [], poison)
     model = models.build(spec, seeds.derive(context.seed, "train", "weights"))
     devices.place(model, context.device)
-    if not attack.controls_training:
-        assert poison is not None
-        history = _fit(model, poison.apply(context.train), context, loop.cross_entropy, None)
-        return Victim(model, history, poison)
+    if attack.controls_training:
+        return _under_control(attack, context, model, test)
+    assert poison is not None
+    data = poison.apply(context.train)
+    history = _fit(trained_as or attack, model, data, context, loop.cross_entropy, None)
+    return Victim(model, history, poison)
+
+
+def _under_control(
+    attack: Attack, context: AttackContext, model: Classifier, test: ImageSet
+) -> Victim:
+    """Let the attacker train, and complete the poison with what it learned."""
     assert context.plan is not None
     controller = attack.begin(context)
+    redraw = Redraw(attack, context, controller) if attack.redraws else None
     data = context.train.replaced(context.plan.ids, context.plan.labels)
-    history = _fit(model, data, context, controller.step, controller.epoch_end)
+    data, step = (context.train, redraw.step) if redraw else (data, controller.step)
+    controller.attach(model)
+    try:
+        history = _fit(attack, model, data, context, step, controller.epoch_end)
+    finally:
+        controller.detach(model)
+    if redraw:
+        context = replace(context, plan=redraw.plan())
+        controller.context = context
     poison = poisoning.complete(attack, context, controller.state(), test)
     return Victim(model, history, poison)
 
 
 def _fit(
+    attack: Attack,
     model: Classifier,
     data: ImageSet,
     context: AttackContext,
@@ -81,9 +112,9 @@ def _fit(
     return loop.fit(
         model,
         data,
-        context.recipe,
+        attack.recipe(context.recipe),
         seed=seeds.derive(context.seed, "train", "fit"),
         step=step,
-        augmentation=context.data.augmentation,
+        augmentation=attack.augmentation(context.data.augmentation),
         epoch_end=epoch_end,
     )

@@ -49,6 +49,10 @@ class ImageSet:
         """The samples with these ids, which must be in the set."""
         return self[self._positions(ids)]
 
+    def renumbered(self) -> ImageSet:
+        """The same samples in the same order; ids count from 0 within this set."""
+        return replace(self, ids=self.ids.argsort().argsort())
+
     def replaced(self, ids: Tensor, labels: Tensor, images: Tensor | None = None) -> ImageSet:
         """The same set, but for these ids with other labels, and with other images if given."""
         where = self._positions(ids)
@@ -93,14 +97,18 @@ class Dataset(Method):
     """A data set: `read` gives its splits; class variables say how it is trained on.
 
     `class_counts` are the training images per class where they are known beforehand (`prepare`
-    refuses others); `mean` and `std` are per channel in [0, 1], and measured where not declared;
-    `recipes` overrides fields of the named training recipes; `raw_field` is the field that names
-    the folder of raw files, where these are the user's own and may change.
+    refuses others), `train_count` and `test_count` the images of a split; `side` is that of the
+    images, where all are square and of one size (a field `size` where the user chooses it); `mean`
+    and `std` are per channel in [0, 1], and measured where not declared; `recipes` overrides fields
+    of the named training recipes; `raw_field` is the field that names the folder of raw files,
+    where these are the user's own and may change.
     """
 
     kind: ClassVar[str] = "dataset"
     class_counts: ClassVar[tuple[int, ...] | None] = None
+    train_count: ClassVar[int | None] = None
     test_count: ClassVar[int | None] = None
+    side: ClassVar[int | None] = None
     clean_fraction: ClassVar[float] = 0.05
     raw_field: ClassVar[str | None] = None
     mean: ClassVar[tuple[float, ...] | None] = None

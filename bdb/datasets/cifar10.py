@@ -31,6 +31,7 @@ class Cifar10(Dataset):
     paper: ClassVar[Paper] = TECH_REPORT
     class_counts: ClassVar[tuple[int, ...]] = (5000,) * 10
     test_count: ClassVar[int] = 10_000
+    side: ClassVar[int] = 32
     mean: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
     std: ClassVar[tuple[float, ...]] = (0.2470, 0.2430, 0.2610)
 

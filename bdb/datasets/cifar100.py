@@ -19,6 +19,7 @@ class Cifar100(Dataset):
     paper: ClassVar[Paper] = TECH_REPORT
     class_counts: ClassVar[tuple[int, ...]] = (500,) * 100
     test_count: ClassVar[int] = 10_000
+    side: ClassVar[int] = 32
     mean: ClassVar[tuple[float, ...]] = (0.5071, 0.4865, 0.4409)
     std: ClassVar[tuple[float, ...]] = (0.2673, 0.2564, 0.2762)
 

@@ -31,6 +31,7 @@ class Digits(Dataset):
     )
     class_counts: ClassVar[tuple[int, ...]] = (142, 145, 141, 146, 144, 145, 144, 143, 139, 144)
     test_count: ClassVar[int] = 364
+    side: ClassVar[int] = 32
     clean_fraction: ClassVar[float] = 0.2
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fast": {"epochs": 20, "batch_size": 64, "lr": 0.05},

@@ -48,6 +48,7 @@ class Gtsrb(Dataset):
     )
     # fmt: on
     test_count: ClassVar[int] = 12_630
+    side: ClassVar[int] = 32
     mean: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
     std: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0)
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"epochs": 50}}

@@ -20,6 +20,8 @@ from bdb.errors import DataError
 _SECONDS_WITHOUT_ANSWER = 15.0
 # A chunk of a file may be as long as the file, and is read whole.
 _MAX_BYTES = 1 << 28
+# Of 65,535. Where no image of 16 bits is brighter, 12 bits or 8 were meant.
+_DIM = 1 << 12
 
 
 def fetch(title: str, root: Path, folder: str, download: Callable[[Path], object]) -> None:
@@ -48,6 +50,41 @@ def fetch(title: str, root: Path, folder: str, download: Callable[[Path], object
         ) from error
 
 
+def lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        DataError: it is missing, or no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _incomplete(path, reason(error)) from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def listed(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder that end with a suffix, by name.
+
+    Raises:
+        DataError: the folder is missing, or holds none.
+    """
+    found = sorted(folder.glob(f"*{suffix}"))
+    if not found:
+        raise _incomplete(folder, f"it holds no {suffix} file")
+    return found
+
+
+def gather(classes: Sequence[Sequence[Path]]) -> tuple[list[Path], Tensor]:
+    """The files of every class in one row, and the class of each: int64, N."""
+    labels = [torch.full((len(paths),), label) for label, paths in enumerate(classes)]
+    return [path for paths in classes for path in paths], torch.cat(labels)
+
+
+def _incomplete(path: Path, why: str) -> DataError:
+    return DataError(f"{path} cannot be read ({why}); unpack the data set anew")
+
+
 @contextmanager
 def _patience() -> Iterator[None]:
     """Give up on a network that does not answer."""
@@ -65,37 +102,64 @@ def reason(error: BaseException) -> str:
     return first[:200] or type(error).__name__
 
 
-def decode_all(paths: Sequence[Path], size: int, formats: tuple[str, ...]) -> Tensor:
+def decode_all(
+    paths: Sequence[Path], size: int, formats: tuple[str, ...], grey_bits: int = 16
+) -> Tensor:
     """Decode image files to uint8, N x 3 x size x size.
 
     Args:
         paths: of the files.
         size: side in pixels that every image is resized to (bilinear, antialiased).
         formats: that Pillow may take the files for, whatever their names end with.
+        grey_bits: that count in grey images of 16 bits per pixel.
 
     Raises:
-        DataError: a file is damaged, of another format, or too large; the message names it.
+        DataError: a file is damaged, of another format, too large, or holds more than one frame, or
+            all images of 16 bits are nearly black; the message names a file.
     """
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+    deep: dict[Path, int] = {}
     with warnings.catch_warnings():
         # What is odd but can be read is read in silence. Of images that would fill the memory
         # Pillow only warns, and refuses no less than twice their size.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for row, path in zip(images, paths, strict=True):
-            row[:] = _decode(path, size, formats)
+            row[:], brightest = _decode(path, size, formats, grey_bits)
+            deep |= {} if brightest is None else {path: brightest}
+    _check_depth(deep, grey_bits)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode(path: Path, size: int, formats: tuple[str, ...]) -> np.ndarray:
+def _check_depth(deep: dict[Path, int], grey_bits: int) -> None:
+    """Refuse images that hold 8 or 12 bits in the lower end of 16: they would come out black."""
+    brightest = max(deep.values(), default=_DIM)
+    if brightest < _DIM and grey_bits == 16:
+        bits = max(8, brightest.bit_length())
+        raise DataError(
+            f"{str(min(deep))!r} and {len(deep) - 1} more have 16 bits per pixel, and none "
+            f"is brighter than {brightest}: set `grey_bits: {bits}` if they are grey, or convert "
+            "them to 8 bits"
+        )
+
+
+def _decode(
+    path: Path, size: int, formats: tuple[str, ...], grey_bits: int
+) -> tuple[np.ndarray, int | None]:
+    """Pixels, H x W x 3; of an image of 16 bits also its brightest value, of 65,535."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"larger than {_MAX_BYTES} bytes")
         with Image.open(path, formats=formats) as opened:
-            image = _to_rgb(ImageOps.exif_transpose(opened))
+            if opened.format == "PNG" and getattr(opened, "n_frames", 1) > 1:
+                raise ValueError("it holds more than one frame")
+            is_deep = any(";16" in str(tile[3]) for tile in opened.tile)
+            upright = ImageOps.exif_transpose(opened)
+            brightest = _brightest(upright) if is_deep else None
+            image = _to_rgb(upright, grey_bits)
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return np.asarray(image), brightest
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -105,11 +169,19 @@ def _decode(path: Path, size: int, formats: tuple[str, ...]) -> np.ndarray:
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _brightest(image: Image.Image) -> int:
+    """Of 65,535; of images with colours Pillow has kept the upper byte alone."""
+    top = int(np.asarray(image).max())
+    return top if image.mode.startswith("I") else top << 8
+
+
+def _to_rgb(image: Image.Image, grey_bits: int) -> Image.Image:
     """Grey, palette and CMYK to RGB; 16 bits to 8; what is transparent shows white."""
     if image.mode.startswith("I"):
-        high_byte = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(high_byte.clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        if values.max() >= 1 << grey_bits:
+            raise ValueError(f"it holds {values.max()}, more than `grey_bits: {grey_bits}` can")
+        image = Image.fromarray((values >> (grey_bits - 8)).astype(np.uint8))
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))

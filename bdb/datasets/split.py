@@ -22,9 +22,13 @@ def part_counts(class_counts: Sequence[int], fraction: float) -> list[int]:
 
 def part_mask(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a part: a boolean mask over the training set."""
-    counts = part_counts(np.bincount(labels).tolist(), fraction)
+    return drawn(labels, part_counts(np.bincount(labels).tolist(), fraction), rng)
+
+
+def drawn(labels: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Draw so many images of each class, or all that there are: a boolean mask."""
     mask = np.zeros(len(labels), dtype=bool)
     for label, count in enumerate(counts):
         members = np.flatnonzero(labels == label)
-        mask[rng.choice(members, count, replace=False)] = True
+        mask[rng.choice(members, min(count, len(members)), replace=False)] = True
     return mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import DataSpec, ImageSet
 from bdb.defenses.features import Features, VictimFeatures
+from bdb.errors import ParamsError, RegistryError, UndeclaredNeedError
 from bdb.method import Method
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
@@ -21,10 +22,7 @@ from bdb.training.recipes import Recipe
 
 Need = Literal["model", "train_set", "clean_set", "inputs", "features"]
 Split = Literal["train", "inputs"]
-
-
-class UndeclaredNeedError(Exception):
-    """A defense read what its class variable `needs` does not name."""
+Stage = Literal["pre_training", "in_training", "post_training", "inference", "model_level"]
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,20 @@ class Outcome:
         flagged: per split, bool, one per sample. Flagged inputs count as rejected.
         verdict: what is said of the model as a whole, as JSON: `backdoored` (bool), and if there
             are any `targets` (suspected classes) and `score` (higher is more suspicious).
+        evidence: what was found, by the names that the class declares. Row k is of class k, or one
+            row is of all classes: images (K x C x H x W) and masks (K x 1 x H x W), float in
+            [0, 1], and numbers (float, K).
     """
 
     model: Classifier | None = None
     scores: dict[Split, Tensor] = field(default_factory=dict)
     flagged: dict[Split, Tensor] = field(default_factory=dict)
     verdict: dict[str, Any] | None = None
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Given:
     """What there is to see: only what the view's defense declared may be set."""
 
     model: Classifier | None = None
@@ -59,12 +61,15 @@ class Evidence:
 class DefenderView:
     """What a defender has: no flags, no trigger, no target, no test labels.
 
+    The ids of each set count from 0 within it: which sample of one set is which of another, is not
+    to be had from them.
+
     Reading what the defense did not declare in `needs` raises `UndeclaredNeedError`.
     """
 
     def __init__(
         self,
-        evidence: Evidence,
+        given: Given,
         needs: Iterable[str],
         *,
         spec: ModelSpec,
@@ -72,7 +77,7 @@ class DefenderView:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._evidence = evidence
+        self._given = given
         self._needs = frozenset(needs)
         self._copy: Classifier | None = None
         self.spec = spec
@@ -91,13 +96,13 @@ class DefenderView:
     def train_set(self) -> ImageSet:
         """The training set as delivered: its labels are the given ones."""
         given: ImageSet = self._get("train_set")
-        return given
+        return given.renumbered()
 
     @property
     def clean_set(self) -> ImageSet:
         """A few clean images with true labels."""
         clean: ImageSet = self._get("clean_set")
-        return clean
+        return clean.renumbered()
 
     @property
     def inputs(self) -> Tensor:
@@ -144,34 +149,38 @@ class DefenderView:
     def fit(
         self,
         model: nn.Module,
-        data: ImageSet,
+        data: loop.Data,
         recipe: Recipe,
         *,
-        step: loop.Step = loop.cross_entropy,
-        parameters: Iterable[nn.Parameter] | None = None,
-        epoch_end: loop.EpochEnd | None = None,
-        train_mode: bool = True,
         what: str = "defend",
+        **options: Any,
     ) -> list[loop.EpochRecord]:
-        """Train a model in place with the one training loop and the data set's augmentation."""
-        return loop.fit(
-            model,
-            data,
-            recipe,
-            seed=seeds.derive(self.seed, "fit", what),
-            step=step,
-            augmentation=self.augmentation,
-            parameters=parameters,
-            epoch_end=epoch_end,
-            train_mode=train_mode,
-            what=what,
-        )
+        """Train a model in place with the one training loop.
+
+        Args:
+            model: on the device.
+            data: to train on.
+            recipe: schedule and optimiser.
+            what: names the purpose, from which the seed follows.
+            options: as `bdb.training.loop.fit` takes them; the data set's augmentation by default.
+        """
+        options.setdefault("augmentation", self.augmentation)
+        seed = seeds.derive(self.seed, "fit", what)
+        return loop.fit(model, data, recipe, seed=seed, what=what, **options)
 
     def split_clean(self, share: float) -> tuple[ImageSet, ImageSet]:
-        """The clean set in two parts, the second with `share` of it: for honest selection."""
+        """The clean set in two parts, the second with `share` of it: for honest selection.
+
+        Raises:
+            ParamsError: a single image cannot be split.
+        """
         clean = self.clean_set
+        if len(clean) < 2:
+            raise ParamsError(
+                f"clean_set: {len(clean)} image cannot be split in two; raise fraction"
+            )
         order = torch.randperm(len(clean), generator=self.generator("split_clean"))
-        held = max(1, round(share * len(clean)))
+        held = min(max(1, round(share * len(clean))), len(clean) - 1)
         order = order.to(clean.labels.device)
         return clean[order[held:].sort().values], clean[order[:held].sort().values]
 
@@ -183,7 +192,7 @@ class DefenderView:
 
     def _get(self, need: Need) -> Any:
         self._require(need)
-        value = getattr(self._evidence, need)
+        value = getattr(self._given, need)
         if value is None:
             raise UndeclaredNeedError(f"nothing was given for {need!r}")
         return value
@@ -193,16 +202,39 @@ class Defense(Method):
     """A defense or detector.
 
     Class variables:
-        stage: when it acts: `pre-training` cleans the training set and retrains, `in-training`
-            trains in another way, `post-training` repairs a model, `inference` filters inputs.
+        stage: when it acts, and the room of the file; set by the classes below, from which methods
+            derive.
         needs: what it sees; the workflow's inputs follow from it.
+        requires: what the model must offer (`batch_norm`, `features`, `maps`), or there is nothing
+            to act on.
+        min_classes: fewer than these, and it has nothing to compare.
         mitigates: False if it only detects, and leaves the victim as it is.
+        evidence: names of what it finds and gives back, all of them, on every victim; a file of the
+            cell holds them.
+        certifies: what its model's `certificates` are measured in, as words for an axis: `poisoned
+            training samples`, `l2 radius in pixels`; None if nothing is certified.
     """
 
     kind: ClassVar[str] = "defense"
-    stage: ClassVar[Literal["pre-training", "in-training", "post-training", "inference"]]
+    room: ClassVar[str] = "stage"
+    stage: ClassVar[Stage]
     needs: ClassVar[frozenset[str]]
+    requires: ClassVar[frozenset[str]] = frozenset()
+    min_classes: ClassVar[int] = 2
     mitigates: ClassVar[bool] = True
+    evidence: ClassVar[tuple[str, ...]] = ()
+    certifies: ClassVar[str | None] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """See that what certifies has a model of its own.
+
+        Raises:
+            RegistryError: it has not.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.certifies and not cls.mitigates:
+            raise RegistryError(f"{cls.__name__}: certifies {cls.certifies!r}, but gives no model")
 
     def run(self, view: DefenderView) -> Outcome:
         """Defend.
@@ -211,3 +243,34 @@ class Defense(Method):
             UndeclaredNeedError: it read what `needs` does not name.
         """
         raise NotImplementedError
+
+
+class PreTraining(Defense):
+    """Finds or cleanses poisoned training samples, and trains again."""
+
+    stage: ClassVar = "pre_training"
+
+
+class InTraining(Defense):
+    """Trains in another way, on a training set that may be poisoned."""
+
+    stage: ClassVar = "in_training"
+
+
+class PostTraining(Defense):
+    """Repairs a model."""
+
+    stage: ClassVar = "post_training"
+
+
+class Inference(Defense):
+    """Filters or transforms inputs."""
+
+    stage: ClassVar = "inference"
+
+
+class ModelLevel(Defense):
+    """Says of a model whether it is backdoored, and leaves it as it is."""
+
+    stage: ClassVar = "model_level"
+    mitigates: ClassVar[bool] = False

@@ -40,10 +40,14 @@ class VictimFeatures:
 
 @torch.no_grad()
 def extract(model: Classifier, images: Tensor) -> Features:
-    """Let a model see uint8 images once, in evaluation mode, on its own device."""
+    """Let a model see uint8 images once, in evaluation mode, on its own device.
+
+    Raises:
+        ParamsError: the model is an ensemble, which has no single features.
+    """
     penultimate = inference.features(model, images)
     # The head once more, over all: next to nothing beside a second pass over the images.
-    logits = model.head(penultimate.to(model.head.weight.device)).cpu()
+    logits = model.classify(penultimate.to(model.head.weight.device)).cpu()
     return Features(penultimate, logits)
 
 

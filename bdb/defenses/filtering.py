@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from bdb.defenses.base import DefenderView
@@ -25,6 +27,20 @@ def class_features(view: DefenderView) -> Iterator[tuple[Tensor, Tensor]]:
     for label in labels.unique():
         positions = order[labels[order] == label]
         yield positions, features[positions]
+
+
+def principal(features: np.ndarray, dimensions: int) -> np.ndarray:
+    """The first principal components of float32 features (n x D), without those that are noise.
+
+    Returns:
+        float64, n x d: d is at most `dimensions`, and 0 if all features are alike.
+    """
+    rows = torch.from_numpy(features).double()
+    left, singular, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    rounding = torch.finfo(torch.float32).eps * max(rows.shape) ** 0.5 * rows.norm()
+    kept = int((singular[:dimensions] > rounding).sum())
+    points: np.ndarray = (left[:, :kept] * singular[:kept]).numpy()
+    return points
 
 
 def retrain(view: DefenderView, flagged: Tensor) -> Classifier:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
+from bdb import registry
 from bdb.errors import ParamsError, unknown
 from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.jobs.threat import threat
 
 _RANGES = {
     "minimum": "at least {}",
@@ -19,23 +22,78 @@ _RANGES = {
 }
 
 
-def listing(catalogue: Catalogue, kind: str, pattern: str) -> str:
-    """A line per method.
+# In the order of the pipeline. A room is a sub-package, and the value of one class variable.
+ROOMS = {
+    "means": ("control", "data_poisoning", "training_controlled", "model_editing"),
+    "stage": ("pre_training", "in_training", "post_training", "inference", "model_level"),
+    "subject": ("data", "predictions", "features", "neurons", "attribution", "landscape"),
+}
+_ROOMS = ("", *chain.from_iterable(ROOMS.values()))
+
+
+def listing(catalogue: Catalogue, kind: str, pattern: str, **wanted: str) -> str:
+    """Every method on a line, by room: name, needs, paper, summary.
+
+    Args:
+        catalogue: of all methods.
+        kind: all kinds if empty.
+        pattern: a glob of names.
+        wanted: values of `means`, `stage` or `subject`; any if empty.
 
     Raises:
-        ParamsError: the kind is not known, or nothing matches.
+        ParamsError: the kind or the room is not known, or nothing matches.
     """
     if kind and kind not in catalogue.entries:
         raise ParamsError(unknown("kind", kind, catalogue.entries))
-    found = [
-        catalogue.get(each, name)
-        for each in ([kind] if kind else catalogue.entries)
-        for name in catalogue.names(each, pattern)
-    ]
-    if not found:
+    rooms = {variable: room for variable, room in wanted.items() if room}
+    for variable, room in rooms.items():
+        if room not in ROOMS[variable]:
+            raise ParamsError(unknown(f"--{variable}", room, ROOMS[variable]))
+    kinds = [kind] if kind else list(catalogue.entries)
+    named = [catalogue.get(each, name) for each in kinds for name in catalogue.names(each, pattern)]
+    if not named:
         raise ParamsError(unknown(kind or "method", pattern, _all_names(catalogue, kind)))
-    width = max(len(entry.name) for entry in found)
-    return "\n".join(f"{entry.kind:<8}  {entry.name:<{width}}  {entry.summary}" for entry in found)
+    found = [entry for entry in named if rooms.items() <= entry.capabilities.items()]
+    if not found:
+        asked = " ".join(f"--{variable} {room}" for variable, room in rooms.items())
+        raise ParamsError(f"{asked}: no {kind or 'method'} that matches {pattern!r} is there")
+    groups = (_table(*group) for group in by_room(found).items())
+    return "\n\n".join("\n".join(lines) for lines in groups)
+
+
+def by_room(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Entries under the titles of their rooms, kinds in the registry's order."""
+    kinds = list(registry.PACKAGES)
+    groups: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda e: (kinds.index(e.kind), _place(e), e.name)):
+        groups.setdefault(f"{entry.kind} {entry.room}".strip(), []).append(entry)
+    return groups
+
+
+def _place(entry: Entry) -> int:
+    """A room that another package has made up comes last."""
+    return _ROOMS.index(entry.room) if entry.room in _ROOMS else len(_ROOMS)
+
+
+def _table(title: str, entries: list[Entry]) -> Iterator[str]:
+    yield title
+    rows = [(entry.name, _needs(entry), _cited(entry), entry.summary) for entry in entries]
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells).rstrip()}"
+
+
+def _needs(entry: Entry) -> str:
+    return " ".join(entry.capabilities.get("needs", ()))
+
+
+def _cited(entry: Entry) -> str:
+    """The first author and the year."""
+    if not entry.paper:
+        return ""
+    return f"{entry.paper['authors'].partition(',')[0]} {entry.paper['year']}"
 
 
 def description(catalogue: Catalogue, method: str) -> str:
@@ -49,14 +107,30 @@ def description(catalogue: Catalogue, method: str) -> str:
 
 def markdown(catalogue: Catalogue) -> str:
     """Every method, as a page of the docs."""
+    groups = by_room(entry for table in catalogue.entries.values() for entry in table.values())
     lines = ["# Methods", "", "Made by `bdb docs` from the registry; do not edit."]
-    for kind, table in catalogue.entries.items():
-        lines += ["", f"## {kind.capitalize()}"]
-        for entry in table.values():
+    for title, entries in groups.items():
+        lines += ["", f"## {_heading(title)}", "", *_overview(entries)]
+        for entry in entries:
             lines += ["", f"### `{entry.name}`", "", entry.summary]
             lines += ["", *_paper(entry)] if entry.paper else []
+            lines += ["", threat(entry)] if threat(entry) else []
+            lines += ["", entry.differs] if entry.differs else []
             lines += ["", *_markdown_capabilities(entry), "", *_markdown_fields(entry)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _heading(title: str) -> str:
+    kind, _, room = title.partition(" ")
+    return f"{kind.capitalize()}: {room.replace('_', ' ')}" if room else kind.capitalize()
+
+
+def _overview(entries: list[Entry]) -> Iterator[str]:
+    yield "| name | needs | published | |"
+    yield "| --- | --- | --- | --- |"
+    for entry in entries:
+        cells = (f"[`{entry.name}`](#{entry.name})", _needs(entry), _cited(entry), entry.summary)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _find(catalogue: Catalogue, method: str) -> list[Entry]:
@@ -79,6 +153,10 @@ def _describe(entry: Entry) -> Iterator[str]:
     yield f"{entry.kind} {entry.name}: {entry.summary}"
     if entry.paper:
         yield from _paper(entry)
+    if threat(entry):
+        yield threat(entry)
+    if entry.differs:
+        yield entry.differs
     yield ""
     for name, value in entry.capabilities.items():
         yield f"  {name}: {_value(value)}"

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bdb.errors import BdbError
+
 # What a job prints, where files lie and how methods are found does not change what it computes.
 PLUMBING = frozenset(
     {
@@ -23,6 +25,7 @@ PLUMBING = frozenset(
         "bdb.layout",
         "bdb.params",
         "bdb.registry",
+        "bdb.revision",
         "bdb.testing",
         "bdb.training.leases",
     }
@@ -38,7 +41,13 @@ class Source:
 
 
 def files(packages: Iterable[str]) -> dict[str, Path]:
-    """Every module of these top-level packages or modules, by dotted name."""
+    """Every module of these top-level packages or modules, by dotted name.
+
+    What Python could not import by name is none: an editor's lock, a backup, a file system's notes.
+
+    Raises:
+        BdbError: a module is a link that leads nowhere.
+    """
     found = {}
     for package in packages:
         spec = importlib.util.find_spec(package)
@@ -46,10 +55,18 @@ def files(packages: Iterable[str]) -> dict[str, Path]:
             continue
         for folder in spec.submodule_search_locations or ():
             for path in sorted(Path(folder).rglob("*.py")):
-                found[_dotted(package, path.relative_to(folder))] = path
+                name = _dotted(package, path.relative_to(folder))
+                if all(part.isidentifier() for part in name.split(".")):
+                    found[name] = _existing(path)
         if not spec.submodule_search_locations and spec.origin:
             found[package] = Path(spec.origin)
     return found
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BdbError(f"{path}: not a file, though it is named as a module; remove it")
+    return path
 
 
 def scan(modules: Mapping[str, Path]) -> dict[str, Source]:

@@ -36,8 +36,3 @@ class Job:
         """What a shell runs."""
         words = ["python", "-m", "bdb", self.stage, *self.arguments, "--code", self.code]
         return shlex.join(words + (["--raw", self.raw] if self.raw else []))
-
-    @property
-    def is_for_git(self) -> bool:
-        """Whether the outputs stay files: a link into a cache is nothing that git could keep."""
-        return self.stage == "report"

@@ -9,18 +9,22 @@ from itertools import chain, starmap
 from pathlib import Path
 
 from bdb import layout
+from bdb.errors import ParamsError
 from bdb.jobs import catalogue as catalogues
 from bdb.jobs import plan as plans
 from bdb.jobs import raw as raw_files
 from bdb.jobs.catalogue import Catalogue, Entry
 from bdb.jobs.job import Job
 from bdb.jobs.plan import Plan
-from bdb.layout import Run
+from bdb.jobs.shared import Shared
+from bdb.layout import ANY_MODEL, Run
 from bdb.params import AXES, Settings, load
 
 STAGES = (
     "prepare",
     "clean",
+    "surrogate",
+    "trigger",
     "poison",
     "train",
     "features",
@@ -36,6 +40,7 @@ class Jobs:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.shared = Shared(plan)
         self.settings: Settings = plan.settings
         self.catalogue: Catalogue = plan.catalogue
         self._codes: dict[tuple[str, ...], str] = {}
@@ -49,11 +54,14 @@ class Jobs:
         """The jobs of one stage; `clean` are the clean models, `train` the victims."""
         plan = self.plan
         poisoned = [run for run in plan.runs if not run.is_clean]
+        victims = [run for run in plan.runs if not run.is_shared]
         stages: dict[str, Callable[[], Iterable[Job]]] = {
-            "prepare": lambda: map(self.prepare, dict.fromkeys(run.dataset for run in plan.runs)),
-            "clean": lambda: map(self.train, self._clean_runs()),
+            "prepare": lambda: map(self.prepare, self.shared.datasets),
+            "clean": lambda: map(self.train, self.shared.clean_models),
+            "surrogate": lambda: starmap(self.surrogate, self.shared.surrogates),
+            "trigger": lambda: map(self.trigger, self.shared.triggers),
             "poison": lambda: map(self.poison, poisoned),
-            "train": lambda: map(self.train, poisoned),
+            "train": lambda: map(self.train, victims),
             "features": lambda: map(self.features, plan.featured),
             "defend": lambda: starmap(self.defend, plan.cells),
             "evaluate": lambda: map(self.evaluate, plan.runs),
@@ -76,39 +84,73 @@ class Jobs:
         outputs = [folder / name for name in (*_SPLITS, "provenance.json")]
         return self._job("prepare", (dataset,), [], outputs, [entry], raw=self._raw(entry))
 
+    def surrogate(self, run: Run, name: str) -> Job:
+        """A model that attackers need and that is no clean model of the grid's data."""
+        made = self.shared.surrogate(run, name)
+        sources = dict.fromkeys([run.dataset, made.source])
+        inputs = [layout.prepared(each, part) for each in sources for part in ("train", "test")]
+        outputs = [made.path, made.path.with_name("provenance.json")]
+        methods = [self._entry("dataset", each) for each in sources]
+        methods.append(self._entry("model", run.model))
+        sections = [*self._split(), "training"]
+        return self._job("surrogate", (str(run), name), inputs, outputs, methods, sections)
+
+    def trigger(self, run: Run) -> Job:
+        """The trigger that all poison ratios share; `run` has ratio 0."""
+        path = layout.trigger(run)
+        methods = [self._entry("attack", run.attack), self._entry("dataset", run.dataset)]
+        if run.model != ANY_MODEL:
+            methods.append(self._entry("model", run.model))
+        return self._job(
+            "trigger",
+            (str(run),),
+            [*self._prepared(run), *self.shared.attackers(run)],
+            [path, path.with_name("provenance.json")],
+            methods,
+            [*self._split(), "training"],
+        )
+
     def poison(self, run: Run) -> Job:
         """The poisoned set, or the plan of a training-controlled attack."""
-        inputs = self._prepared(run)
-        if self.needs_control(run):
-            inputs.append(layout.model(run.control))
-        methods = [self._entry("attack", run.attack), self._entry("dataset", run.dataset)]
+        inputs = [*self._prepared(run), *self._attacker(run)]
+        attack = self._entry("attack", run.attack)
+        methods, sections = [attack, self._entry("dataset", run.dataset)], self._split()
+        if "architecture" in attack.can("needs"):
+            methods.append(self._entry("model", run.model))
+            sections.append("training")
         return self._job(
             "poison",
             (str(run),),
             inputs,
             [layout.poisoned(run), layout.poisoned(run).with_name("provenance.json")],
             methods,
-            ["clean_set"],
+            sections,
         )
 
     def train(self, run: Run) -> Job:
         """A victim, or a clean model."""
         folder = layout.victim(run)
         names = ["model.safetensors", "predictions.parquet", "history.parquet", "provenance.json"]
+        inputs = self._prepared(run) + ([] if run.is_clean else [layout.poisoned(run)])
         if self.controls_training(run):
             names.append("poison.safetensors")
+        if self.controls_training(run) or self._entry("attack", run.attack).can("edits_model"):
+            inputs += self._attacker(run)
         methods = [
             self._entry("dataset", run.dataset),
             self._entry("model", run.model),
             self._entry("attack", run.attack),
         ]
+        lender = self.trained_as(run)
+        if lender:
+            methods.append(self._entry("attack", lender))
         return self._job(
             "train",
             (str(run),),
-            self._prepared(run) + ([] if run.is_clean else [layout.poisoned(run)]),
+            inputs,
             [folder / name for name in names],
             methods,
-            ["clean_set", "training"],
+            [*self._split(), "training"],
         )
 
     def features(self, run: Run) -> Job:
@@ -118,9 +160,14 @@ class Jobs:
         return self._job(
             "features",
             (str(run),),
-            [layout.prepared(run.dataset, "train"), layout.model(run), *self._poison(run)],
+            [
+                layout.prepared(run.dataset, "train"),
+                layout.model(run),
+                *self._poison(run),
+                *self._elsewhere(),
+            ],
             [path, path.with_name("provenance.json")],
-            methods,
+            methods + self._of_elsewhere(),
             ["clean_set"],
         )
 
@@ -131,12 +178,18 @@ class Jobs:
         names = ["predictions.parquet", "scores.parquet", "provenance.json"]
         if entry.can("mitigates") and self.settings.keep_defended_models:
             names.append("model.safetensors")
+        if self.plan.leaves_evidence(defense):
+            names.append(layout.evidence(run, defense).name)
         features = [layout.features(run)] if self.plan.needs_features(defense) else []
         methods = [entry, self._entry("dataset", run.dataset), self._entry("model", run.model)]
+        inputs = [*self._prepared(run), *self._victim(run), *features]
+        if "clean_set" in entry.can("needs"):
+            inputs += self._elsewhere()
+            methods += self._of_elsewhere()
         return self._job(
             "defend",
             (str(run), defense),
-            [*self._prepared(run), *self._victim(run), *features],
+            inputs,
             [folder / name for name in names],
             methods,
             ["clean_set", "training", "keep_defended_models"],
@@ -153,12 +206,42 @@ class Jobs:
         outputs = [layout.metrics(run)]
         return self._job("evaluate", (str(run),), inputs, outputs, [])
 
-    def analyze(self, run: Run, tool: str) -> Job:
-        """One picture and its table."""
-        outputs = [layout.analysis(run, tool, suffix) for suffix in ("svg", "parquet")]
-        methods = [self._entry("analysis", tool)]
-        inputs = [layout.prepared(run.dataset, "test"), *self._victim(run)]
-        return self._job("analyze", (str(run), tool), inputs, outputs, methods)
+    def analyze(self, run: Run, tool: str, defense: str | None = None) -> Job:
+        """One picture and its table, of a run or of one of its cells.
+
+        Raises:
+            ParamsError: the tool has nothing to look at there.
+        """
+        reason = plans.why_no_picture(run, tool, defense, self.settings, self.catalogue)
+        if reason:
+            raise ParamsError(f"analyze: {reason}")
+        entry = self._entry("analysis", tool)
+        inputs, methods, sections = self._seen(run, entry, defense)
+        outputs = [layout.analysis(run, tool, suffix, defense) for suffix in ("svg", "parquet")]
+        arguments = (str(run), tool, *([defense] if defense else []))
+        return self._job("analyze", arguments, inputs, outputs, [entry, *methods], sections)
+
+    def _seen(
+        self, run: Run, tool: Entry, defense: str | None
+    ) -> tuple[list[Path], list[Entry], list[str]]:
+        """What an analysis reads: files, methods and sections of params.yaml."""
+        needs = set(tool.can("needs"))
+        inputs, methods = [layout.prepared(run.dataset, "test")], []
+        if not needs.isdisjoint({"model", "clean_model", "defended"}):
+            methods.append(self._entry("model", run.model))
+        models = {"model": layout.model(run), "clean_model": layout.model(run.control)}
+        if defense:
+            models["defended"] = layout.defended(run, defense)
+        inputs += dict.fromkeys(path for need, path in models.items() if need in needs)
+        if not needs.isdisjoint({"train_set", "triggered"}):
+            inputs += self._poison(run)
+        # The triggered images of a control are not in a file: its attacker marks them anew.
+        marks = run.is_clean and "triggered" in needs
+        if not marks and "train_set" not in needs:
+            return inputs, methods, []
+        methods += [self._entry("attack", run.attack)] if marks else []
+        methods.append(self._entry("dataset", run.dataset))
+        return [*inputs, layout.prepared(run.dataset, "train")], methods, self._split()
 
     def report(self) -> Job:
         """The board, the plots and the page."""
@@ -167,29 +250,51 @@ class Jobs:
         inputs += [layout.victim(run) / "provenance.json" for run in plan.runs]
         inputs += [layout.features(run).with_name("provenance.json") for run in plan.featured]
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
-        inputs += [layout.analysis(run, tool, "svg") for run, tool in plan.analyses]
+        found = [(run, name) for run, name in plan.cells if plan.leaves_evidence(name)]
+        inputs += [layout.evidence(run, name) for run, name in found]
+        inputs += [layout.analysis(run, tool, "svg", name) for run, tool, name in plan.analyses]
         outputs = [layout.RESULTS / name for name in REPORT]
-        settings = ["grid", *_METHODS, "training", "clean_set"]
+        settings = ["grid", *_METHODS, "training", "clean_set", "validity"]
         return self._job("report", (), inputs, outputs, [], settings)
 
-    def _clean_runs(self) -> list[Run]:
-        """The clean-model controls of the grid, and the clean models that attacks need."""
+    @property
+    def known_runs(self) -> set[Run]:
+        """Every run that a job may be of: the grid's, and those that they share something by."""
         runs = self.plan.runs
-        return list(dict.fromkeys(r.control for r in runs if r.is_clean or self.needs_control(r)))
+        return {*runs, *(run.control for run in runs)}.union(*map(self.shared.behind, runs))
 
-    def needs_control(self, run: Run) -> bool:
-        """Whether the run's attack needs a clean model before it can poison."""
-        return "clean_model" in self._entry("attack", run.attack).can("needs")
+    def trained_as(self, run: Run) -> str | None:
+        """The attack whose recipe and augmentation a control has, where it is not its own."""
+        return self.settings.fields("attack", run.attack).get("trained_as") or None
 
     def controls_training(self, run: Run) -> bool:
         """Whether the run's attack trains its victim itself."""
         return bool(self._entry("attack", run.attack).can("controls_training"))
+
+    def _split(self) -> list[str]:
+        """What decides which images the victim is given: not how the defender's are shifted."""
+        seen = ["clean_set.source"] if self.settings.clean_set.source == "seen" else []
+        return ["clean_set.fraction", *seen]
 
     def _entry(self, kind: str, name: str) -> Entry:
         return self.catalogue.get(kind, name)
 
     def _prepared(self, run: Run) -> list[Path]:
         return [layout.prepared(run.dataset, split) for split in ("train", "test")]
+
+    def _elsewhere(self) -> list[Path]:
+        """What the clean set is drawn from, if that is a second data set."""
+        name = self.settings.clean_set.dataset
+        return [layout.prepared(name, "train")] if name else []
+
+    def _of_elsewhere(self) -> list[Entry]:
+        name = self.settings.clean_set.dataset
+        return [self._entry("dataset", name)] if name else []
+
+    def _attacker(self, run: Run) -> list[Path]:
+        """What the attacker of a run reads beside the run's own data."""
+        trigger = self.shared.trigger(run)
+        return [*self.shared.attackers(run), *([layout.trigger(trigger)] if trigger else [])]
 
     def _poison(self, run: Run) -> list[Path]:
         return [] if run.is_clean else [layout.poison(run, self.controls_training(run))]
@@ -203,9 +308,8 @@ class Jobs:
         if field is None:
             return ""
         if dataset.name not in self._stamps:
-            default = dataset.schema["properties"][field]["default"]
-            path = self.settings.fields("dataset", dataset.name).get(field, default)
-            self._stamps[dataset.name] = raw_files.stamp(layout.raw() / layout.expand(path))
+            path = layout.expand(self.settings.value(dataset, field))
+            self._stamps[dataset.name] = raw_files.stamp(layout.raw() / path)
         return self._stamps[dataset.name]
 
     def _job(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
-from typing import Any
+from itertools import chain, product
+from typing import TypeVar
 
+from bdb.attacks.extent import misfit
 from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
+from bdb.jobs import controls
 from bdb.jobs.catalogue import Catalogue, Entry
 from bdb.layout import CLEAN_RATIO, Run
-from bdb.params import Settings, format_ratio
+from bdb.params import Grid, Settings, format_ratio
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Plan:
     Attributes:
         runs: the victims, clean-model controls among them.
         cells: each run under each defense that makes sense for it.
-        analyses: each run under each analysis tool.
+        analyses: each run under each analysis tool, or each of its cells (its defense comes last).
         left_out: the rest of the grid.
     """
 
@@ -37,7 +42,7 @@ class Plan:
     catalogue: Catalogue
     runs: tuple[Run, ...]
     cells: tuple[tuple[Run, str], ...]
-    analyses: tuple[tuple[Run, str], ...]
+    analyses: tuple[tuple[Run, str, str | None], ...]
     left_out: tuple[LeftOut, ...]
 
     @cached_property
@@ -58,36 +63,57 @@ class Plan:
         """Whether a defense reads what was extracted once per victim."""
         return "features" in self.catalogue.get("defense", defense).can("needs")
 
+    def leaves_evidence(self, defense: str) -> bool:
+        """Whether a file beside its cells holds what a defense found."""
+        return bool(self.catalogue.get("defense", defense).can("evidence"))
+
 
 def make(settings: Settings, catalogue: Catalogue) -> Plan:
-    """Expand the grid.
+    """Expand the grid: the union of its products.
 
     Raises:
-        ParamsError: nothing is left of it, or an attack's target is not a class.
+        ParamsError: nothing is left of it, an attack's target is not a class, or its trigger does
+            not fit into the images.
     """
+    settings = controls.add(settings, catalogue.with_instances(settings.instances))
+    catalogue = catalogue.with_instances(settings.instances)
+    parts = [_product(grid, settings, catalogue) for grid in settings.grids]
+    runs = _union(part.runs for part in parts)
+    left_out = _union(part.left_out for part in parts)
+    if not runs:
+        raise ParamsError(
+            f"the grid is empty: {left_out[0].what} is left out ({left_out[0].reason})"
+        )
+    cells = _union(part.cells for part in parts)
+    analyses = _union(part.analyses for part in parts)
+    return Plan(settings, catalogue, runs, cells, analyses, left_out)
+
+
+def _union(parts: Iterable[Iterable[T]]) -> tuple[T, ...]:
+    """All that any part holds, once, in order."""
+    return tuple(dict.fromkeys(chain.from_iterable(parts)))
+
+
+def _product(grid: Grid, settings: Settings, catalogue: Catalogue) -> Plan:
+    """Expand one product."""
     runs: list[Run] = []
     left_out: list[LeftOut] = []
-    for run in _candidates(settings, catalogue):
+    for run in _candidates(grid, catalogue):
         reason = _why_not(run, settings, catalogue)
         if reason:
             left_out.append(LeftOut(str(run), reason))
         else:
             runs.append(run)
-    if not runs:
-        raise ParamsError(
-            f"the grid is empty: {left_out[0].what} is left out ({left_out[0].reason})"
-        )
-    cells, without = _cells(runs, settings, catalogue)
-    analyses = tuple(product(runs, settings.grid.analysis))
-    return Plan(settings, catalogue, tuple(runs), cells, analyses, (*left_out, *without))
+    cells, without = _cells(runs, grid, catalogue)
+    analyses, unseen = _analyses(runs, cells, grid, settings, catalogue)
+    return Plan(settings, catalogue, tuple(runs), cells, analyses, (*left_out, *without, *unseen))
 
 
-def _candidates(settings: Settings, catalogue: Catalogue) -> list[Run]:
-    """The cross product; the clean-model control has one ratio, 0."""
-    grid = settings.grid
+def _candidates(grid: Grid, catalogue: Catalogue) -> list[Run]:
+    """The cross product; the control, and an attack without a ratio, have one ratio, 0."""
     ratios = {
         attack: [format_ratio(ratio) for ratio in grid.ratios(attack)]
-        if catalogue.get("attack", attack).can("poisons")
+        if has_ratios(catalogue.get("attack", attack))
         else [CLEAN_RATIO]
         for attack in grid.attack
     }
@@ -100,50 +126,172 @@ def _candidates(settings: Settings, catalogue: Catalogue) -> list[Run]:
 
 
 def _cells(
-    runs: list[Run], settings: Settings, catalogue: Catalogue
+    runs: list[Run], grid: Grid, catalogue: Catalogue
 ) -> tuple[tuple[tuple[Run, str], ...], list[LeftOut]]:
     cells, left_out = [], []
-    for run, name in product(runs, settings.grid.defense):
-        needs = catalogue.get("defense", name).can("needs")
-        needs_train_set = not {"train_set", "features"}.isdisjoint(needs)
-        if needs_train_set and not catalogue.get("attack", run.attack).can("gives_train_set"):
-            reason = f"{name} needs a training set, and {run.attack} leaves none"
+    for run, name in product(runs, grid.defense):
+        reason = _why_no_cell(run, name, catalogue)
+        if reason:
             left_out.append(LeftOut(f"{run} {name}", reason))
         else:
             cells.append((run, name))
     return tuple(cells), left_out
 
 
-def _why_not(run: Run, settings: Settings, catalogue: Catalogue) -> str | None:
-    """Why a run makes no sense, if it does not."""
-    attack = catalogue.get("attack", run.attack)
-    counts = _class_counts(run, settings, catalogue)
-    if counts is None:
-        return None  # The poison stage will see.
-    target = int(_field(attack, settings, "target"))
-    if target >= len(counts):
-        raise ParamsError(
-            f"attacks.{run.attack}.target: {target} is not a class of {run.dataset}: "
-            f"0 to {len(counts) - 1}"
-        )
-    wanted = round(run.poison_ratio * sum(counts))
-    if attack.can("poisons") and wanted == 0:
-        return f"{run.ratio} of {sum(counts)} training images is none"
-    if attack.can("label_mode") == "clean" and wanted > counts[target]:
-        return (
-            f"{run.attack} keeps labels clean: {wanted} poisons, "
-            f"but class {target} has {counts[target]} of {sum(counts)} images"
-        )
+def _why_no_cell(run: Run, name: str, catalogue: Catalogue) -> str | None:
+    """Why a defense has nothing to act on, if it has not."""
+    defense = catalogue.get("defense", name)
+    needs_train_set = not {"train_set", "features"}.isdisjoint(defense.can("needs"))
+    if needs_train_set and not catalogue.get("attack", run.attack).can("gives_train_set"):
+        return f"{name} needs a training set, and {run.attack} leaves none"
+    counts = catalogue.get("dataset", run.dataset).can("class_counts")
+    if counts is not None and len(counts) < defense.can("min_classes"):
+        least = defense.can("min_classes")
+        return f"{name} needs {least} classes or more, and {run.dataset} has {len(counts)}"
+    return _what_lacks(defense, run, catalogue)
+
+
+def _what_lacks(method: Entry, run: Run, catalogue: Catalogue) -> str | None:
+    """What a method requires of the victim and the victim does not offer, if anything."""
+    model, attack = catalogue.get("model", run.model), catalogue.get("attack", run.attack)
+    required = set(method.can("requires"))
+    lacks = required - set(model.can("offers"))
+    missing = sorted(lacks or required & set(attack.can("hides")))
+    if not missing:
+        return None
+    of = run.model if lacks else f"the victim of {run.attack}"
+    return f"{method.name} acts on {missing[0].replace('_', ' ')}, and {of} has none"
+
+
+def _analyses(
+    runs: list[Run],
+    cells: tuple[tuple[Run, str], ...],
+    grid: Grid,
+    settings: Settings,
+    catalogue: Catalogue,
+) -> tuple[tuple[tuple[Run, str, str | None], ...], list[LeftOut]]:
+    defenses: dict[Run, list[str | None]] = {}
+    for run, defense in cells:
+        defenses.setdefault(run, []).append(defense)
+    wanted = [
+        (run, tool, defense)
+        for run, tool in product(runs, grid.analysis)
+        for defense in (defenses.get(run, [None]) if _is_of_cells(tool, catalogue) else [None])
+    ]
+    reasons = {each: why_no_picture(*each, settings, catalogue) for each in wanted}
+    left_out = [
+        LeftOut(" ".join(filter(None, (str(run), tool, defense))), reason)
+        for (run, tool, defense), reason in reasons.items()
+        if reason
+    ]
+    return tuple(each for each, reason in reasons.items() if not reason), left_out
+
+
+def why_no_picture(
+    run: Run, tool: str, defense: str | None, settings: Settings, catalogue: Catalogue
+) -> str | None:
+    """Why an analysis has nothing to look at, if it has not."""
+    needs = catalogue.get("analysis", tool).can("needs")
+    if lack := _what_lacks(catalogue.get("analysis", tool), run, catalogue):
+        return lack
+    if "train_set" in needs and not catalogue.get("attack", run.attack).can("gives_train_set"):
+        return f"{tool} needs a training set, and {run.attack} leaves none"
+    if not _is_of_cells(tool, catalogue):
+        return f"{tool} looks at no defended model; leave {defense} out" if defense else None
+    if defense is None:
+        return f"{tool} looks at a defended model; name a defense"
+    if not catalogue.get("defense", defense).can("mitigates"):
+        return f"{tool} looks at a defended model, and {defense} only detects"
+    if not settings.keep_defended_models:
+        return f"{tool} looks at a defended model, and keep_defended_models is false"
     return None
 
 
-def _class_counts(run: Run, settings: Settings, catalogue: Catalogue) -> list[int] | None:
+def _is_of_cells(tool: str, catalogue: Catalogue) -> bool:
+    return bool(catalogue.get("analysis", tool).can("scope") == "cell")
+
+
+def has_ratios(attack: Entry) -> bool:
+    """Whether a poison ratio means anything to an attack."""
+    return bool(attack.can("poisons") and attack.can("uses_ratio"))
+
+
+def _why_not(run: Run, settings: Settings, catalogue: Catalogue) -> str | None:
+    """Why a run makes no sense, if it does not."""
+    attack = catalogue.get("attack", run.attack)
+    _check_extent(run, settings, catalogue)
+    counts = class_counts(run, settings, catalogue)
+    if counts is None:
+        return None  # The poison stage will see.
+    _check_classes(run, attack, settings, len(counts))
+    target = int(settings.value(attack, "target"))
+    wanted = round(run.poison_ratio * sum(counts))
+    if not has_ratios(attack):
+        return None
+    if wanted == 0:
+        return f"{run.ratio} of {sum(counts)} training images is none"
+    if _label_mode(attack, settings) == "clean":
+        if wanted > counts[target]:
+            return (
+                f"{run.attack} keeps labels clean: {wanted} poisons, "
+                f"but class {target} has {counts[target]} of {sum(counts)} images"
+            )
+        return None
+    return _too_few_sources(run, attack, settings, counts, wanted)
+
+
+def _too_few_sources(
+    run: Run, attack: Entry, settings: Settings, counts: list[int], wanted: int
+) -> str | None:
+    sources = set(settings.value(attack, "source_classes"))
+    there = sum(counts[source] for source in sources)
+    if not sources or wanted <= there:
+        return None
+    return (
+        f"{run.attack} poisons source classes alone: {wanted} poisons, "
+        f"but classes {sorted(sources)} have {there} of {sum(counts)} images"
+    )
+
+
+def _label_mode(attack: Entry, settings: Settings) -> str:
+    chosen = attack.can("label_mode_field")
+    return str(settings.value(attack, chosen) if chosen else attack.can("label_mode"))
+
+
+def _check_classes(run: Run, attack: Entry, settings: Settings, count: int) -> None:
+    """See that every class that the attack's fields name is one of the data set's."""
+    for key in ("target", "targets", "source_classes", "cover_classes"):
+        value = settings.value(attack, key)
+        wrong = [each for each in (value if key != "target" else [value]) if int(each) >= count]
+        if wrong:
+            raise ParamsError(
+                f"attacks.{run.attack}.{key}: {wrong[0]} is not a class of {run.dataset}: "
+                f"0 to {count - 1}"
+            )
+
+
+def _check_extent(run: Run, settings: Settings, catalogue: Catalogue) -> None:
+    """See that the trigger fits into the images, where their size is known beforehand."""
+    attack, dataset = catalogue.get("attack", run.attack), catalogue.get("dataset", run.dataset)
+    chosen = "size" in dataset.schema["properties"]
+    side = settings.value(dataset, "size") if chosen else dataset.can("side")
+    if side is None:
+        return
+    extent = attack.can("extent")
+    names = [name for factors in extent.values() for name in factors]
+    fields = {name: settings.value(attack, name) for name in names}
+    reason = misfit(extent, fields, side, side)
+    if reason:
+        raise ParamsError(f"attacks.{run.attack}.{reason}")
+
+
+def class_counts(run: Run, settings: Settings, catalogue: Catalogue) -> list[int] | None:
     """The victim's training images per class, where the data set declares them."""
     dataset = catalogue.get("dataset", run.dataset)
     counts: list[int] | None = dataset.can("class_counts")
     if counts is None:
         return None
-    counts = part_counts(counts, _field(dataset, settings, "train_share"))
+    counts = part_counts(counts, settings.value(dataset, "train_share"))
     if settings.clean_set.source == "seen":
         return counts
     reserved = part_counts(counts, clean_fraction(settings, dataset))
@@ -154,8 +302,3 @@ def clean_fraction(settings: Settings, dataset: Entry) -> float:
     """The share of the training set that the defender's clean set takes."""
     wanted = settings.clean_set.fraction
     return float(dataset.can("clean_fraction") if wanted is None else wanted)
-
-
-def _field(entry: Entry, settings: Settings, name: str) -> Any:
-    default = entry.schema["properties"][name]["default"]
-    return settings.fields(entry.kind, entry.name).get(name, default)

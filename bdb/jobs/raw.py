@@ -18,8 +18,11 @@ def stamp(folder: Path) -> str:
         relative = os.path.relpath(place, folder)
         folders[:] = sorted(folders) if relative.count(os.sep) < _DEPTH - 1 else []
         for name in sorted(files):
-            with suppress(FileNotFoundError):
-                facts = os.lstat(os.path.join(place, name))
-                line = f"{relative}/{name} {facts.st_size} {facts.st_mtime_ns}\n"
+            with suppress(OSError):
+                path = os.path.join(place, name)
+                # Of a link, what it leads to: every `dvc checkout` makes it anew.
+                leads = f" -> {os.readlink(path)}" if os.path.islink(path) else ""
+                facts = os.stat(path)
+                line = f"{relative}/{name}{leads} {facts.st_size} {facts.st_mtime_ns}\n"
                 digest.update(os.fsencode(line))
     return digest.hexdigest()[:16]

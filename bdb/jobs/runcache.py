@@ -10,7 +10,6 @@ Measured with dvc 3.67: it restores what this saves, and the other way round.
 
 from __future__ import annotations
 
-import configparser
 import errno
 import hashlib
 import json
@@ -22,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdb.errors import ArtifactError, BdbError
-from bdb.jobs import leftovers
+from bdb import artifacts, layout
+from bdb.errors import ArtifactError, BdbError, CacheError
+from bdb.jobs import dvc_config, leftovers
 from bdb.jobs.job import Job
-from bdb.layout import PARAMS
 
 Head = dict[str, Any]
 _CHUNK = 1 << 20
@@ -46,11 +45,11 @@ class Entry:
 
 def find(folder: Path | None = None) -> RunCache | None:
     """The cache of the DVC project around `folder`, or None where DVC was not initialised."""
-    start = (folder or Path.cwd()).absolute()
-    for place in (start, *start.parents):
-        if (place / ".dvc").is_dir():
-            return RunCache(_cache_dir(place / ".dvc"))
-    return None
+    dvc = dvc_config.find(folder)
+    if dvc is None:
+        return None
+    config = dvc_config.read(dvc)
+    return RunCache(dvc_config.cache_dir(config, dvc), dvc_config.is_shared(config))
 
 
 def require() -> RunCache:
@@ -75,10 +74,16 @@ def content_md5(path: Path) -> str:
 
 
 class RunCache:
-    """Saves and restores the outputs of jobs."""
+    """Saves and restores the outputs of jobs.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the cache's folder.
+        shared: whether everybody in the group writes to it.
+    """
+
+    def __init__(self, root: Path, shared: bool = False) -> None:
         self.root = root
+        self.shared = shared
         self.runs = root / "runs"
         self.objects = root / "files" / "md5"
 
@@ -109,7 +114,7 @@ class RunCache:
         return None
 
     def link(self, job: Job, entry: Entry, renew: bool = True) -> None:
-        """Put links to an entry's objects in the outputs' places.
+        """Put links to an entry's objects in the outputs' places, and files where people look.
 
         With `renew` the objects' times become now: what was made from other contents is then older
         than they are, and Snakemake makes it anew.
@@ -118,30 +123,40 @@ class RunCache:
         for path, (md5, _) in entry.outputs.items():
             target = self.object(md5)
             if renew:
-                with suppress(PermissionError):  # Another user's, in a shared cache.
+                with suppress(OSError):  # Another user's, or one that cannot be written.
                     os.utime(target)
-            (_copy if job.is_for_git else _symlink)(target, path)
-        with suppress(PermissionError):
+            _put(target, path)
+        with suppress(OSError):
             os.utime(entry.path)
 
     def save(self, job: Job) -> None:
         """Move a job's outputs into the cache, link them back, and write the entry.
 
         Raises:
-            BdbError: an output is missing, or the cache cannot be written.
+            BdbError: an output is missing.
+            CacheError: the cache cannot be written; what it did not take is where the job put it.
         """
         head = self.head(job)
         if head is None:
             raise BdbError(f"{job.command}: an input went away while the job ran; run it again")
         with self._writing():
-            outputs = [self._store(path, job.is_for_git) for path in sorted(job.outputs)]
+            outputs = [self._store(path) for path in sorted(job.outputs)]
             self._write_entry(head, outputs)
 
     def _write_entry(self, head: Head, outputs: list[Head]) -> None:
         whole = {**head, "outs": outputs}
         folder = self._folder(head, (Path(out["path"]) for out in outputs))
+        self._make_folder(folder)
         with _replacing(folder / _sha256(whole)) as temporary:
             temporary.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+            if self.shared:
+                temporary.chmod(0o664)
+
+    def forget(self, job: Job) -> None:
+        """Drop every entry of a job as it is now; its inputs have to be there."""
+        head = self.head(job)
+        if head:
+            shutil.rmtree(self._folder(head, job.outputs), ignore_errors=True)
 
     def check_inputs(self, job: Job) -> None:
         """Read every input once, so that no damaged one is taken for good.
@@ -151,22 +166,22 @@ class RunCache:
         """
         for path in job.inputs:
             if not path.is_file():
-                raise ArtifactError(f"{path}: no such file; run the stage that makes it")
+                raise ArtifactError(artifacts.missing(path))
             claimed = self._claimed(path)
             if claimed and content_md5(path) != claimed:
-                with suppress(PermissionError):  # Another user's, in a shared cache.
+                with suppress(OSError):  # Another user's, or one that cannot be written.
                     os.utime(path)  # Newer than its entry: `lookup` reads it again, and drops it.
                 raise ArtifactError(f"{path}: damaged; `bdb sync` drops it and what depends on it")
 
     def check_writable(self) -> None:
-        """Refuse before an hour of work, not after it.
+        """Find out before an hour of work, not after it.
 
         Raises:
-            BdbError: the cache cannot be written.
+            CacheError: the cache cannot be written.
         """
         with self._writing():
             for folder in (self.runs, self.objects):
-                folder.mkdir(parents=True, exist_ok=True)
+                self._make_folder(folder)
                 probe = folder / f".{os.getpid()}.probe"
                 probe.touch()
                 probe.unlink()
@@ -197,7 +212,7 @@ class RunCache:
             deps = [self.describe(path) for path in sorted(job.inputs)]
         except FileNotFoundError:
             return None
-        params = {PARAMS.name: job.params} if job.params else {}
+        params = {layout.PARAMS.name: job.params} if job.params else {}
         whole = {"cmd": job.command, "deps": deps, "params": params}
         return {key: value for key, value in whole.items() if value}  # As DVC leaves them out.
 
@@ -219,6 +234,7 @@ class RunCache:
             is_kept = present.get(path) == md5 and not path.is_symlink()
             if is_kept and not self.object(md5).exists():
                 with suppress(OSError):  # Then the entry is as good as none.
+                    self._make_folder(self.object(md5).parent)
                     _copy(path, self.object(md5), 0o444)
 
     def _is_sound(self, entry: Entry) -> bool:
@@ -239,23 +255,35 @@ class RunCache:
             return False
         is_fresh = facts.st_size == size and facts.st_mtime_ns <= since
         if not is_fresh and (facts.st_size != size or content_md5(path) != md5):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # Then DVC will trust it, but no job of ours.
+                path.unlink(missing_ok=True)
             return False
         return True
 
-    def _store(self, path: Path, is_for_git: bool) -> Head:
+    def _store(self, path: Path) -> Head:
         """Move one output into the cache and link it back, or copy it there."""
         if not path.is_file():
             raise BdbError(f"{path}: the job ended without writing it")
         md5, size = content_md5(path), path.stat().st_size
         target = self.object(md5)
-        if is_for_git:
+        self._make_folder(target.parent)
+        if layout.is_opened(path):
             _copy(path, target, 0o444)
+            _share(target, path)
         elif not path.is_symlink():
             path.chmod(0o444)
             _move(path, target)
-            _symlink(target, path)
+            _put(target, path)
         return {"path": path.as_posix(), "hash": "md5", "md5": md5, "size": size}
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder of the cache, for the whole group where that shares it, as DVC does."""
+        if self.shared and not folder.is_dir():
+            self._make_folder(folder.parent)
+            with suppress(FileExistsError):  # Another job was quicker.
+                folder.mkdir()
+                folder.chmod(0o2775)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _claimed(self, path: Path) -> str | None:
         """The MD5 in the name of the object that a link leads to."""
@@ -272,9 +300,9 @@ class RunCache:
         try:
             yield
         except OSError as error:
-            raise BdbError(
-                f"cache {self.root} cannot be written: {error.strerror}; make room or give it "
-                "another place (`dvc cache dir`), then start again: nothing finished is lost"
+            raise CacheError(
+                f"cache {self.root} cannot be written: {error.strerror}; nothing is kept there; "
+                "make room, or give it another place (`dvc cache dir`)"
             ) from error
 
 
@@ -315,6 +343,18 @@ def _modified(path: Path) -> int:
         return 0
 
 
+def _put(target: Path, path: Path) -> None:
+    """Let an object appear in an output's place."""
+    (_copy if layout.is_opened(path) else _symlink)(target, path)
+    _share(target, path)
+
+
+def _share(target: Path, path: Path) -> None:
+    link = layout.shared(path)
+    if link:
+        _symlink(target, link)
+
+
 def _symlink(target: Path, path: Path) -> None:
     with _replacing(path) as temporary:
         temporary.symlink_to(target)
@@ -348,24 +388,3 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _cache_dir(dvc: Path) -> Path:
-    """`cache.dir` of DVC's configuration; the project's comes before the user's."""
-    for path in (dvc / "config.local", dvc / "config", *_user_configs()):
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read(path, encoding="utf-8")
-        except configparser.Error:
-            raise BdbError(f"{path}: not a configuration that DVC can read") from None
-        value = parser.get("cache", "dir", fallback="").strip("'\" ")
-        if value:
-            return Path(os.path.normpath(path.parent / Path(value).expanduser()))
-    return dvc / "cache"
-
-
-def _user_configs() -> list[Path]:
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    own = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or f"{home}/dvc"
-    system = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or "/etc/xdg/dvc"
-    return [Path(own).expanduser() / "config", Path(system) / "config"]

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.method import METHOD
 from bdb.params import AXES, Settings
 from bdb.training.recipes import RECIPES, Recipe
 
@@ -24,6 +25,15 @@ HEADER = f"""\
 
 Schema = dict[str, Any]
 
+# Also a method of another package, which has no such field.
+_INSTANCE: Schema = {
+    "type": "object",
+    "description": "an instance: a name of one's own for a method under fields of its own",
+    "properties": {
+        METHOD: {"type": "string", "description": "the method that it is an instance of"}
+    },
+}
+
 
 def text(catalogue: Catalogue) -> str:
     """The schema as a YAML file."""
@@ -36,9 +46,11 @@ def make(catalogue: Catalogue) -> Schema:
     whole = _tidy(Settings.model_json_schema())
     properties = whole["properties"]
     properties["training"] = _training()
+    one, several = properties["grid"]["oneOf"]
     for kind, section in AXES.items():
-        axis = properties["grid"]["properties"][kind]
-        axis["items"] = _name(axis["items"], catalogue.names(kind))
+        for product in (one, several["items"]):
+            axis = product["properties"][kind]
+            axis["items"] = _name(axis["items"], catalogue.names(kind))
         properties[section] = _section(kind, catalogue.entries[kind])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -48,7 +60,7 @@ def make(catalogue: Catalogue) -> Schema:
 
 
 def _name(pattern: Schema, names: list[str]) -> Schema:
-    """A name on the grid: one that is known, a glob, or a method of another package."""
+    """A name on the grid: one that is known, a glob, an instance, or of another package."""
     return {"anyOf": [{"enum": names}, pattern]}
 
 
@@ -57,7 +69,7 @@ def _section(kind: str, entries: dict[str, Entry]) -> Schema:
         "type": "object",
         "description": f"fields of each {kind} that differ from their defaults",
         "properties": {name: _method(entry) for name, entry in entries.items()},
-        "additionalProperties": {"type": "object"},
+        "additionalProperties": _INSTANCE,
     }
 
 

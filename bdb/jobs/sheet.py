@@ -32,9 +32,11 @@ def read(name: str) -> Job | None:
 def write(jobs: Iterable[Job], sources: Iterable[Path]) -> None:
     """Put a plan's jobs on the sheet."""
     path = _path()
+    if path is None:
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     with suppress(sqlite3.Error, OSError):  # Without a sheet, jobs are only slower.
+        temporary.unlink(missing_ok=True)
         with closing(sqlite3.connect(temporary)) as sheet, sheet:
             sheet.execute("PRAGMA journal_mode = OFF")
             sheet.execute("CREATE TABLE sheet (stamp TEXT)")
@@ -43,7 +45,8 @@ def write(jobs: Iterable[Job], sources: Iterable[Path]) -> None:
             rows = ((job.name, _to_text(job)) for job in jobs)
             sheet.executemany("INSERT OR IGNORE INTO jobs VALUES (?, ?)", rows)
         temporary.replace(path)
-    temporary.unlink(missing_ok=True)
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def is_current() -> bool:
@@ -62,9 +65,10 @@ def _is_true(sheet: sqlite3.Connection) -> bool:
     return _holds(json.loads(stamp))
 
 
-def _path() -> Path:
+def _path() -> Path | None:
+    folder = folders.cache()
     place = hashlib.sha256(os.fsencode(Path.cwd())).hexdigest()[:24]
-    return folders.cache() / f"jobs-{place}.sqlite"
+    return folder / f"jobs-{place}.sqlite" if folder else None
 
 
 def _to_text(job: Job) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bdb import layout
 from bdb.console import say
-from bdb.errors import ParamsError, unknown
-from bdb.jobs import leftovers, runcache, sheet
+from bdb.errors import CacheError, ParamsError, line, unknown
+from bdb.jobs import copies, leftovers, runcache, sheet
 from bdb.jobs.job import Job
 from bdb.jobs.runcache import RunCache
 
@@ -21,7 +21,7 @@ def link(words: list[str]) -> bool:
 
     Takes milliseconds, since params.yaml is not read and no library is loaded.
     """
-    if len(words) < 3 or words[-2] != "--code":
+    if len(words) < 3 or words[-2] != "--code" or copies.is_other():
         return False
     cache = runcache.find()
     planned = sheet.read(" ".join(words[:-2])) if cache else None
@@ -44,10 +44,23 @@ def do(stage: str, arguments: tuple[str, ...], code: str = "", raw: str = "") ->
         if _restore(cache, job):
             return
         cache.check_inputs(job)
-        cache.check_writable()
+        cache = _usable(cache)
     _compute(jobs, values, job)
     if cache:
-        cache.save(job)
+        try:
+            cache.save(job)
+        except CacheError as error:
+            say(line(error))
+
+
+def _usable(cache: RunCache) -> RunCache | None:
+    """The cache if it can be written; else say so before the work, and do it all the same."""
+    try:
+        cache.check_writable()
+    except CacheError as error:
+        say(line(error))
+        return None
+    return cache
 
 
 def update_sheet(jobs: Jobs) -> None:
@@ -76,9 +89,9 @@ def _plan(stage: str, arguments: tuple[str, ...]) -> tuple[Jobs, list[Any], Job]
 
 
 def _known_run(jobs: Jobs, text: str) -> layout.Run:
-    """One of the grid's runs, or a clean model that some of their attacks need."""
+    """One of the grid's runs, or one by which they share a model or a trigger."""
     run = layout.Run.parse(text)
-    if run not in {*jobs.plan.runs, *(each.control for each in jobs.plan.runs)}:
+    if run not in jobs.known_runs:
         raise ParamsError(unknown("run", run, map(str, jobs.plan.runs)))
     return run
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 
-def rates(truth: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
-    """TPR, FPR and F1 of a decision; NaN where nothing is there to be counted.
+def rates(
+    truth: np.ndarray, flagged: np.ndarray, cross: np.ndarray | None = None
+) -> dict[str, float]:
+    """TPR, FPR, F1 and flagged_cross of a decision; NaN where nothing is there to be counted.
 
     Args:
         truth: bool, N: is the sample poisoned?
         flagged: bool, N.
+        cross: bool, N: does it carry a trigger or noise under its true label? Such a sample is
+            neither poison nor clean: what is flagged of them is a share of its own, and no error.
     """
-    true_positives = float((truth & flagged).sum())
+    cross = np.zeros_like(truth) if cross is None else cross
+    clean = ~truth & ~cross
+    true_positives, false_positives = (truth & flagged).sum(), (clean & flagged).sum()
+    f1 = _share(2.0 * true_positives, truth.sum() + true_positives + false_positives)
     return {
         "tpr": _share(true_positives, truth.sum()),
-        "fpr": _share(float((~truth & flagged).sum()), (~truth).sum()),
-        "f1": _share(2 * true_positives, truth.sum() + flagged.sum()),
+        "fpr": _share(false_positives, clean.sum()),
+        "f1": f1 if truth.any() else float("nan"),
+        "flagged_cross": _share((cross & flagged).sum(), cross.sum()),
     }
 
 
@@ -45,4 +53,4 @@ def ranking(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def _share(part: float, whole: float) -> float:
-    return part / float(whole) if whole else float("nan")
+    return float(part) / float(whole) if whole else float("nan")

@@ -13,7 +13,10 @@ from bdb.registry import register
 
 
 class Residual(nn.Module):
-    """Conv-BN-ReLU-conv-BN, added to a (projected) shortcut."""
+    """Conv-BN-ReLU-conv-BN, added to a projected shortcut with a batch norm of its own.
+
+    Without that norm no pruning of norms could cut what passes through the shortcut.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -21,7 +24,9 @@ class Residual(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        )
         self.relu1 = nn.ReLU()
         self.relu2 = nn.ReLU()
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bdb.datasets.base import DataSpec
 from bdb.method import Paper
 from bdb.models.base import Architecture, Classifier
+from bdb.models.stack import stack
 from bdb.registry import register
 
 _BLOCKS_PER_LAYER = 2
@@ -50,10 +51,10 @@ class PreActResNet(Classifier):
     def __init__(self, data: DataSpec, width: int) -> None:
         super().__init__(data)
         self.conv1 = nn.Conv2d(data.shape[0], width, 3, 1, 1, bias=False)
-        self.layer1 = _layer(width, width, 1)
-        self.layer2 = _layer(width, 2 * width, 2)
-        self.layer3 = _layer(2 * width, 4 * width, 2)
-        self.layer4 = _layer(4 * width, 8 * width, 2)
+        self.layer1 = stack(PreActBlock, _BLOCKS_PER_LAYER, width, width, 1)
+        self.layer2 = stack(PreActBlock, _BLOCKS_PER_LAYER, width, 2 * width, 2)
+        self.layer3 = stack(PreActBlock, _BLOCKS_PER_LAYER, 2 * width, 4 * width, 2)
+        self.layer4 = stack(PreActBlock, _BLOCKS_PER_LAYER, 4 * width, 8 * width, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(8 * width, data.num_classes)
 
@@ -62,12 +63,6 @@ class PreActResNet(Classifier):
         maps = self.layer2(self.layer1(self.conv1(normalized)))
         pooled: Tensor = self.avgpool(self.layer4(self.layer3(maps))).flatten(1)
         return pooled
-
-
-def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = PreActBlock(inputs, outputs, stride)
-    rest = [PreActBlock(outputs, outputs, 1) for _ in range(1, _BLOCKS_PER_LAYER)]
-    return nn.Sequential(first, *rest)
 
 
 @register("preactresnet18")

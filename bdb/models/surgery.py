@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bdb.models.base import Classifier
+
+Pairing = Literal["strict", "listed"]
 
 
 @contextmanager
@@ -41,11 +43,19 @@ def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 
 @torch.no_grad()
-def conv_norm_pairs(model: Classifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution whose very output a batch norm takes in, with that norm.
+def conv_norm_pairs(
+    model: Classifier, pairing: Pairing = "strict"
+) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each batch norm with the convolution it belongs to, in the order of a forward pass.
 
-    Found by tracing one forward pass, so that neither names nor the order of definition matter: in
-    a pre-activation network the norm at the start of a block, which takes in a sum, has no pair.
+    Found by tracing one pass, so that neither names nor the order of definition matter.
+
+    Args:
+        model: its mode is put back.
+        pairing: `strict`: with the convolution whose very output the norm takes in; in a
+            pre-activation network the norm at the start of a block, which takes in a sum, has none.
+            `listed`: such a norm goes with the convolution that ran last, the end of the block
+            before it, if the numbers of channels agree.
     """
     # The version tells an output from what an in-place operation has since made of it.
     made: list[tuple[Tensor, int, nn.Conv2d]] = []
@@ -55,9 +65,11 @@ def conv_norm_pairs(model: Classifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]
         made.append((output, output._version, conv))
 
     def before_norm(norm: nn.BatchNorm2d, args: tuple[Tensor, ...]) -> None:
-        for output, version, conv in made:
-            if output is args[0] and output._version == version:
-                pairs[norm] = conv
+        found = [conv for output, version, conv in made if _is(args[0], output, version)]
+        if pairing == "listed" and not found:
+            found = [conv for *_, conv in made[-1:] if conv.out_channels == norm.num_features]
+        for conv in found:
+            pairs[norm] = conv
 
     hooks = [m.register_forward_hook(after_conv) for m in _convolutions(model)]
     hooks += [m.register_forward_pre_hook(before_norm) for m in batch_norms(model).values()]
@@ -72,6 +84,29 @@ def conv_norm_pairs(model: Classifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]
 
 
 @torch.no_grad()
+def lipschitz_bounds(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Upper bounds of the Lipschitz constants of a convolution's channels after their batch norm.
+
+    Returns:
+        float32, C: the largest singular value of the channel's weight, as inputs x window, times
+        the scale that the norm gives the channel.
+    """
+    spectral = torch.linalg.matrix_norm(conv.weight.flatten(2).float(), ord=2)
+    if norm.running_var is None:
+        return spectral * norm.weight.abs()
+    return spectral * (norm.weight / (norm.running_var + norm.eps).sqrt()).abs()
+
+
+def outliers(bounds: Tensor, u: float) -> Tensor:
+    """Which of a layer's bounds lie more than `u` standard deviations above their mean: bool, C."""
+    if len(bounds) < 2:
+        return torch.zeros_like(bounds, dtype=torch.bool)
+    # In double precision the mean of equal bounds is exact, so that none of them exceeds it.
+    bounds = bounds.double()
+    return bounds > bounds.mean() + u * bounds.std()
+
+
+@torch.no_grad()
 def prune(norm: nn.BatchNorm2d, channels: Tensor, *, keep_bias: bool = False) -> None:
     """Silence channels of a batch norm.
 
@@ -83,6 +118,10 @@ def prune(norm: nn.BatchNorm2d, channels: Tensor, *, keep_bias: bool = False) ->
     norm.weight[channels] = 0
     if not keep_bias:
         norm.bias[channels] = 0
+
+
+def _is(tensor: Tensor, output: Tensor, version: int) -> bool:
+    return tensor is output and tensor._version == version
 
 
 def _convolutions(model: nn.Module) -> list[nn.Conv2d]:

@@ -34,6 +34,7 @@ class Net(Frozen):
         unpool: pools that go where images are small.
         tokens: the stages give N x (1 + HW) x C, not N x C x H x W.
         resize: side that images are resized to inside.
+        batch_norm: whether its norms are batch norms.
     """
 
     about: str
@@ -44,6 +45,7 @@ class Net(Frozen):
     unpool: tuple[str, ...] = ()
     tokens: bool = False
     resize: int | None = None
+    batch_norm: bool = True
 
 
 def _paper(title: str, authors: str, venue: str, year: int, arxiv: str) -> Paper:
@@ -102,6 +104,7 @@ NETS = {
         head="classifier.2",
         stages=("features.1", "features.3", "features.5", "features.7"),
         resize=224,
+        batch_norm=False,
     ),
     "vit_b_16": Net(
         about="Vision Transformer B/16 on images resized to 224: 86 million weights.",
@@ -115,6 +118,7 @@ NETS = {
         stages=tuple(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8, 10)),
         tokens=True,
         resize=224,
+        batch_norm=False,
     ),
 }  # fmt: skip
 
@@ -165,6 +169,11 @@ class TorchvisionClassifier(Classifier):
         tail = ".maps" if self.entry.tokens else ""
         return tuple(f"net.{stage}{tail}" for stage in self.entry.stages)
 
+    @property
+    def has_tail(self) -> bool:  # type: ignore[override]
+        """Not in a transformer: its class token goes on beside the maps."""
+        return not self.entry.tokens
+
     def extract(self, normalized: Tensor) -> Tensor:
         """Normalised images -> N x D."""
         features: Tensor = self.net(self.resize(normalized))
@@ -208,8 +217,9 @@ def _register(name: str, entry: Net) -> None:
         "__doc__": entry.about,
         "__module__": __name__,
         "__qualname__": f"NETS[{name}]",
-        "__annotations__": {"paper": ClassVar[Paper]},
+        "__annotations__": {"paper": ClassVar[Paper], "offers": ClassVar[frozenset[str]]},
         "paper": entry.paper,
+        "offers": frozenset({"features", "maps"} | ({"batch_norm"} if entry.batch_norm else set())),
     }
     register(name)(type(name, (TorchvisionNet,), members))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,32 @@ import pandas as pd
 
 from bdb import artifacts, layout
 from bdb.jobs.plan import Plan
-from bdb.layout import Run
-from bdb.report import compare, setting, tables
+from bdb.layout import Run, is_control
+from bdb.metrics import statistics
+from bdb.report import compare, setting, tables, validity
 from bdb.report.compare import SETTING, UNDEFENDED
 
 GROUP = compare.KEYS
 KEYS = [*GROUP[:4], "seed", "defense"]
 # What differs between two runs of the same params on the same machine.
-COSTS = ["seconds", "memory_mb"]
-DETECTION = ("tpr", "fpr", "f1", "auroc", "average_precision", "tpr_at_1_fpr", "tpr_at_5_fpr")
-RATES = ("c_acc", "asr", "ra", "der", "rir")
+COSTS = ["seconds", "memory_mb", "date"]
+DETECTION = (
+    "tpr",
+    "fpr",
+    "f1",
+    "flagged_cross",
+    "auroc",
+    "average_precision",
+    "tpr_at_1_fpr",
+    "tpr_at_5_fpr",
+)
+# Of some attacks only: left out of the tables where no attack has them.
+SOME = ("asr_leak", "asr_worst", "cross_acc")
+RATES = ("c_acc", "asr", "ra", *SOME, "der", "rir")
 COLUMNS = (
     *KEYS,
     *SETTING,
+    *validity.COLUMNS,
     *RATES,
     *compare.COLUMNS,
     *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
@@ -38,7 +52,8 @@ COLUMNS = (
     "code",
     "command",
 )
-SUMMARISED = ("c_acc", "asr", "ra", "der", "seconds")
+SUMMARISED = ("c_acc", "asr", "ra", *SOME, "der", "seconds")
+STATISTICS = ("mean", "low", "high", "min", "max")
 
 
 def make(plan: Plan) -> pd.DataFrame:
@@ -51,26 +66,40 @@ def make(plan: Plan) -> pd.DataFrame:
         row | _setting(plan, run, row["defense"]) for run in plan.runs for row in _rows(plan, run)
     ]
     board = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-    return board.assign(**compare.judge(board))
+    limits = plan.settings.validity
+    valid = validity.judge(board, limits.min_asr, limits.max_c_acc_loss)
+    return board.assign(**compare.judge(board), **valid)
 
 
 def summarise(board: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, with the half-width of the 95 % interval (Student's t); NaN for one seed.
+    """Over the seeds of a cell: mean, 95 % interval cut to the possible, and range.
 
-    The means are compared with the published figures as the cells of the board are.
+    A seed whose attack failed does not count, and `failed_seeds` says how many those are. Where
+    every seed failed the figures are of them all, and `failed_attack` is true. The means are
+    compared with the published figures as the cells of the board are.
     """
-    groups = board.groupby([*GROUP, *SETTING], sort=False)
-    summary = groups.size().rename("seeds").to_frame()
-    for name in SUMMARISED:
-        values = groups[name]
-        summary[f"{name}_mean"] = values.mean()
-        summary[f"{name}_ci95"] = values.agg(half_width)
+    if validity.COLUMN not in board:
+        board = board.assign(**validity.judge(board))
+    keys = [*GROUP, *SETTING]
+    failed = board.groupby(keys, sort=False)["failed_attack"].agg(["sum", "all"])
+    groups = validity.counted(board, keys).groupby(keys, sort=False)
+    summary = groups.size().rename("seeds").to_frame().reindex(failed.index)
+    summary = summary.assign(failed_seeds=failed["sum"], failed_attack=failed["all"])
+    for name in (name for name in SUMMARISED if name in board):
+        found = groups[name].apply(_statistics, highest=inf if name in COSTS else 1.0)
+        summary = summary.join(found.unstack().add_prefix(f"{name}_"))
     summary = summary.reset_index()
     victims = summary[summary["defense"] == UNDEFENDED].set_index(GROUP[:4])["c_acc_mean"]
-    keys = pd.MultiIndex.from_frame(summary[GROUP[:4]])
-    before = victims.reindex(keys).to_numpy()
+    before = victims.reindex(pd.MultiIndex.from_frame(summary[GROUP[:4]])).to_numpy()
     means = summary.assign(**{name: summary[f"{name}_mean"] for name in compare.JUDGED})
     return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"], **compare.judge(means))
+
+
+def _statistics(values: pd.Series, highest: float) -> pd.Series:
+    """`STATISTICS` of what several seeds gave; nothing that is summarised is below 0."""
+    low, high = statistics.interval(values.to_numpy(dtype=float), 0.0, highest)
+    numbers = (values.mean(), low, high, values.min(), values.max())
+    return pd.Series(numbers, index=STATISTICS)
 
 
 def costs(board: pd.DataFrame) -> pd.DataFrame:
@@ -79,19 +108,10 @@ def costs(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_costs(table: pd.DataFrame) -> pd.DataFrame:
-    """The board or its summary, without what a second run does not repeat."""
+    """The board or its summary, without what a second run does not repeat, and what no row has."""
+    empty = [name for name in table.columns if name.startswith(SOME) and table[name].isna().all()]
     kept = [name for name in table.columns if not name.startswith(tuple(COSTS))]
-    return table[kept]
-
-
-def half_width(values: pd.Series) -> float:
-    """Half of the 95 % interval of a mean."""
-    from scipy import stats
-
-    count = int(values.count())
-    if count < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return table[kept].drop(columns=empty)
 
 
 def metrics(summary: pd.DataFrame) -> dict[str, Any]:
@@ -126,8 +146,24 @@ def _markdown_table(group: pd.DataFrame) -> str:
     for (attack, ratio), rows in group.groupby(["attack", "poison_ratio"], sort=False):
         by_defense = rows.set_index("defense")
         cells = [_percent(by_defense, name) for name in defenses]
-        lines.append([str(attack), f"{ratio:g}", *cells])
-    return tables.markdown(header, lines)
+        failed = "" if not rows["failed_attack"].all() else f" ({validity.NAME})"
+        lines.append([f"{attack}{failed}", tables.ratio(float(str(ratio))), *cells])
+    return tables.markdown(header, [*lines, *_average(group, defenses)])
+
+
+def _average(group: pd.DataFrame, defenses: list[str]) -> list[list[str]]:
+    """The mean over the attacks that worked and stand under every defense; none of fewer than two.
+
+    A defense is not to look better for the attacks that it was not tried on.
+    """
+    worked = group[~group["attack"].map(is_control) & ~group["failed_attack"]]
+    counts = worked.groupby(["attack", "poison_ratio"])["defense"].transform("nunique")
+    whole = worked[counts == len(defenses)]
+    attacks = len(whole) // len(defenses)
+    if attacks < 2:
+        return []
+    means = whole.groupby("defense")[["c_acc_mean", "asr_mean"]].mean()
+    return [[f"mean of {attacks}", "", *(_percent(means, name) for name in defenses)]]
 
 
 def _percent(rows: pd.DataFrame, defense: str) -> str:
@@ -178,7 +214,9 @@ def _row(
     for split, values in measured.get("detection", {}).items():
         row |= {f"{split}_{name}": _number(values.get(name)) for name in DETECTION}
     row |= {name: _number(trigger.get(name)) for name in ("psnr", "ssim")}
-    row |= {name: record[name] for name in (*COSTS, "device", "torch")}
+    # Outputs of older code, blessed since, do not say when they were made.
+    row |= {name: record[name] for name in ("seconds", "memory_mb", "device", "torch")}
+    row["date"] = record.get("date", "")
     return row | {name: record[name] for name in ("bdb", "git", "code")}
 
 

@@ -17,12 +17,13 @@ import pandas as pd
 from pydantic import Field
 
 from bdb.method import Frozen
+from bdb.report import setting, validity
 
 FOLDER = Path(__file__).parent / "published"
 # The identity of the report's code follows Python files alone: this makes it follow the data too.
-DATA_SHA256 = "1abd08da20cc5117eb829659a6ab893db0d2da96f4cc0786038e5e1abbff0c2e"
+DATA_SHA256 = "512ce24d7380b8e063434d0e0d5ab6f738745b31be0cff0d57cebfb04f0b6317"
 
-UNDEFENDED = "none"
+UNDEFENDED = validity.UNDEFENDED
 KEYS = ["dataset", "model", "attack", "poison_ratio", "defense"]
 SETTING = ["recipe", "clean_set", "setting"]
 RATES = ["c_acc", "asr", "ra"]
@@ -114,10 +115,14 @@ def table(board: pd.DataFrame) -> pd.DataFrame:
     """A row per cell and setting: means over seeds, compared with what was published.
 
     Args:
-        board: rows of one or more boards: `KEYS`, `SETTING`, `RATES` and `seed`.
+        board: rows of one or more boards: `KEYS`, `SETTING`, `RATES`, `seed` and `failed_attack`;
+            a seed whose attack failed counts only where it did so for every seed.
     """
-    groups = board.groupby([*KEYS, *SETTING], sort=False)
-    means = groups[RATES].mean().assign(seeds=groups["seed"].nunique()).reset_index()
+    keys = [*KEYS, *SETTING]
+    groups = validity.counted(board, keys).groupby(keys, sort=False)
+    failed = board.groupby(keys, sort=False)["failed_attack"].all()
+    means = groups[RATES].mean().assign(seeds=groups["seed"].nunique(), failed_attack=failed)
+    means = means.reindex(failed.index).reset_index()
     return means.assign(**judge(means))
 
 
@@ -130,11 +135,21 @@ def judge(cells: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `COLUMNS` for each, on the same index; empty where nothing was published or measured.
     """
-    measured = cells[[*KEYS, *SETTING, *JUDGED]].astype({"poison_ratio": float})
+    measured = _by_method(cells[[*KEYS, *SETTING, *JUDGED]].astype({"poison_ratio": float}))
     table = measured.merge(published(), how="left", on=KEYS, validate="many_to_one")
     verdicts = [_verdict(cell) for cell in table.to_dict("records")]
     table[COLUMNS[-2:]] = pd.DataFrame(verdicts, columns=COLUMNS[-2:], dtype=object)
     return table[COLUMNS].set_axis(cells.index)
+
+
+def _by_method(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same cells under the names of methods, where these are instances of some."""
+    behind = [setting.methods(text) for text in cells["setting"]]
+    names = {
+        key: [methods.get(name, name) for name, methods in zip(cells[key], behind, strict=True)]
+        for key in KEYS
+    }
+    return cells.assign(**names)
 
 
 def _verdict(cell: Cell) -> tuple[str, str]:
@@ -144,8 +159,8 @@ def _verdict(cell: Cell) -> tuple[str, str]:
     for rule in rules().unreliable:
         if rule.matches(cell):
             return UNRELIABLE, rule.reason
-    if cell["setting"]:
-        return OTHER, cell["setting"]
+    if changed := setting.changes(cell["setting"]):
+        return OTHER, changed
     gaps = _gaps(cell)
     return (OUTSIDE, ". ".join(_explain(cell, gaps))) if gaps else (WITHIN, "")
 

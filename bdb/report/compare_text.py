@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bdb.report import tables
+from bdb.report import tables, validity
 from bdb.report.compare import RATES, STATUSES
 from bdb.report.ordering import compare_orders
 
@@ -16,7 +16,7 @@ _RATES = ("C-Acc", "ASR", "RA")
 _HEADER = ["dataset", "model", "attack", "ratio", "defense", "recipe", "clean set", "seeds"]
 _HEADER += [*_RATES, *(f"publ. {name}" for name in _RATES), "status", "reason"]
 _ORDER_HEADER = ["dataset", "model", "attack", "ratio", "recipe", "clean set"]
-_ORDER_HEADER += ["stopped here by", "published", "agree", "tau"]
+_ORDER_HEADER += ["stopped here by", "published", "agree", "tau", "p"]
 
 
 def report(table: pd.DataFrame, stops: float, markdown: bool = False) -> str:
@@ -92,18 +92,19 @@ def _cells(row: Mapping[Any, Any]) -> list[str]:
         *_keys(row, "defense", "recipe", "clean_set", "seeds"),
         *rates,
         row["comparison"] or "–",
-        row["reason"],
+        validity.NAME if row["failed_attack"] else row["reason"],
     ]
 
 
 def _order(row: Mapping[Any, Any]) -> list[str]:
     stopped = [row[name] or "none" for name in ("measured", "published")]
-    tau = "–" if math.isnan(row["tau"]) else f"{row['tau']:.2f}"
-    return [*_keys(row, "recipe", "clean_set"), *stopped, f"{row['agree']} of {row['cells']}", tau]
+    numbers = ["–" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tau", "tau_p")]
+    agree = f"{row['agree']} of {row['cells']}"
+    return [*_keys(row, "recipe", "clean_set"), *stopped, agree, *numbers]
 
 
 def _keys(row: Mapping[Any, Any], *more: str) -> Iterator[str]:
-    yield from (row["dataset"], row["model"], row["attack"], f"{row['poison_ratio']:g}")
+    yield from (row["dataset"], row["model"], row["attack"], tables.ratio(row["poison_ratio"]))
     yield from (str(row[name]) for name in more)
 
 

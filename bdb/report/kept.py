@@ -10,17 +10,24 @@ import pandas as pd
 
 from bdb import artifacts, layout
 from bdb.errors import ArtifactError, ParamsError, short
-from bdb.report import compare, tables
+from bdb.report import compare, tables, validity
 
 _NUMBERS = {"poison_ratio": float, "seed": int} | dict.fromkeys(compare.RATES, float)
 _WORDS = {name: str for name in (*compare.KEYS, *compare.SETTING) if name not in _NUMBERS}
+CELL = [*compare.KEYS, "seed", *compare.SETTING]
 _TYPES: dict[str, type] = {**_WORDS, **_NUMBERS}
 
 
-def keep(name: str) -> Path:
+def keep(name: str, add: bool = False) -> Path:
     """Copy results/board.parquet, costs and origin of every row included.
 
     Left out is the comparison with published figures, which is made anew whenever a board is read.
+
+    Args:
+        name: of the file in results/boards.
+        add: to the board that is kept under this name: rows of a cell that stands there (`CELL`)
+            take its place, others follow. Which attacks failed is judged anew, over all rows,
+            by the default limits.
 
     Raises:
         ParamsError: the name is no name, or taken.
@@ -29,11 +36,26 @@ def keep(name: str) -> Path:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise ParamsError(f"name {short(name)} is not allowed: lower-case letters, digits, - and _")
     path = layout.BOARDS / f"{name}.csv"
-    if path.exists():
-        raise ParamsError(f"{path}: is there already; choose another name, or remove it")
+    if path.exists() and not add:
+        raise ParamsError(f"{path}: is there already; choose another name, remove it, or --add")
     board = _read(layout.RESULTS / "board.parquet")
+    if path.exists():
+        board = _joined(_read(path), board)
     artifacts.write_text(path, tables.csv(board.drop(columns=compare.COLUMNS, errors="ignore")))
     return path
+
+
+def _joined(kept: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Both, in the order in which their cells came first; a cell's row is its newest."""
+    first = pd.concat([kept, new])[CELL].drop_duplicates()
+    rows = pd.concat([kept, new], ignore_index=True).drop_duplicates(CELL, keep="last")
+    rows = rows.set_index(CELL).reindex(pd.MultiIndex.from_frame(first)).reset_index()
+    return rows.assign(**validity.judge(rows))[_columns(kept, new)]
+
+
+def _columns(kept: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    """As a board of today has them, then those that only the kept one has."""
+    return [*new.columns, *(name for name in kept.columns if name not in new.columns)]
 
 
 def read(boards: Sequence[str]) -> pd.DataFrame:
@@ -45,7 +67,7 @@ def read(boards: Sequence[str]) -> pd.DataFrame:
         ArtifactError: a file is missing, damaged, or no board.
     """
     rows = pd.concat([_read(_find(board)) for board in boards], ignore_index=True)
-    return rows[list(_TYPES)].drop_duplicates(ignore_index=True)
+    return rows[[*_TYPES, validity.COLUMN]].drop_duplicates(ignore_index=True)
 
 
 def _find(board: str) -> Path:
@@ -62,9 +84,11 @@ def _read(path: Path) -> pd.DataFrame:
     if missing:
         raise ArtifactError(f"{path}: not a board of this version: no column {missing[0]!r}")
     try:
-        return board.astype(_TYPES)
+        board = board.astype(_TYPES)
     except ValueError as error:
         raise ArtifactError(f"{path}: damaged ({error}); make it anew") from None
+    # Older boards do not say which attacks failed.
+    return board if validity.COLUMN in board else board.assign(**validity.judge(board))
 
 
 def _load(path: Path) -> pd.DataFrame:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from bdb.metrics import statistics
 from bdb.report.compare import KEYS, SETTING, UNDEFENDED, UNRELIABLE
 
 VICTIM = [*KEYS[:4], *SETTING]
-COLUMNS = [*VICTIM, "cells", "agree", "measured", "published", "tau"]
+COLUMNS = [*VICTIM, "cells", "agree", "measured", "published", "tau", "tau_p"]
 
 
 def compare_orders(table: pd.DataFrame, stops: float) -> pd.DataFrame:
@@ -21,8 +22,8 @@ def compare_orders(table: pd.DataFrame, stops: float) -> pd.DataFrame:
 
     Returns:
         A row per victim: how many of its cells can be compared, how many agree on whether the
-        attack is stopped, the defenses that stop it, and Kendall's tau of the two ASR (NaN where
-        either is the same for all).
+        attack is stopped, the defenses that stop it, and Kendall's tau of the two ASR with its
+        permutation p (NaN where either is the same for all). Failed attacks are left out.
     """
     cells = _comparable(table, stops)
     groups = cells.groupby(VICTIM, sort=False)
@@ -38,6 +39,7 @@ def _comparable(table: pd.DataFrame, stops: float) -> pd.DataFrame:
     table = table[known & (table["comparison"] != UNRELIABLE)]
     is_victim = table["defense"] == UNDEFENDED
     works = (table[["asr", "published_asr"]] >= stops).all(axis=1)
+    works &= ~table["failed_attack"]
     victims = pd.MultiIndex.from_frame(table.loc[is_victim & works, VICTIM])
     cells = table[~is_victim]
     return cells[pd.MultiIndex.from_frame(cells[VICTIM]).isin(victims)]
@@ -51,12 +53,13 @@ def _of_victim(setting: str, defense: str) -> str:
 def _row(group: pd.DataFrame, stops: float) -> list[Any]:
     here, there = group["asr"] < stops, group["published_asr"] < stops
     stopped = [" ".join(group.loc[stop, "defense"]) for stop in (here, there)]
-    return [len(group), int((here == there).sum()), *stopped, _tau(group)]
+    return [len(group), int((here == there).sum()), *stopped, *_tau(group)]
 
 
-def _tau(group: pd.DataFrame) -> float:
+def _tau(group: pd.DataFrame) -> tuple[float, float]:
     from scipy import stats
 
     if len(group) < 2:
-        return float("nan")
-    return float(stats.kendalltau(group["asr"], group["published_asr"]).statistic)
+        return float("nan"), float("nan")
+    here, there = group["asr"].to_numpy(), group["published_asr"].to_numpy()
+    return float(stats.kendalltau(here, there).statistic), statistics.tau_p(here, there)

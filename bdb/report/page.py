@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bdb import artifacts
-from bdb.errors import ArtifactError
+from bdb.layout import is_control
 from bdb.report import style
+from bdb.report.gallery import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,9 @@ def write(
     path: Path,
     board: pd.DataFrame,
     summary: pd.DataFrame,
-    pictures: Mapping[str, Path],
+    gallery: Mapping[str, Exhibit],
     facts: Mapping[str, str],
+    methods: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the page; script, style, data and pictures all stand in it.
 
@@ -30,11 +32,9 @@ def write(
         path: of the file.
         board: one row per cell, as `bdb.report.board.make` gives it.
         summary: means over seeds, as `bdb.report.board.summarise` gives them.
-        pictures: SVG files by `<run>/<analysis>`.
+        gallery: what there is to see, as `bdb.report.gallery.make` gives it.
         facts: what the footer says of the whole.
-
-    Raises:
-        ArtifactError: a picture is missing.
+        methods: what each attack and defense is, by name.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -51,15 +51,16 @@ def write(
         sentence=_sentence(board),
         data=Markup(_data(board, summary)),
         plotly=Markup(get_plotlyjs()),
-        gallery=_gallery(pictures),
+        gallery=gallery,
         facts=facts,
+        methods=methods,
     )
     artifacts.write_text(path, html)
 
 
 def _sentence(board: pd.DataFrame) -> str:
     """What the page is about, in one line."""
-    attacks = board.loc[board["attack"] != "none", "attack"].nunique()
+    attacks = board.loc[~board["attack"].map(is_control), "attack"].nunique()
     cells = board[board["defense"] != "none"]
     parts = [
         _count(attacks, "attack"),
@@ -85,18 +86,3 @@ def _data(board: pd.DataFrame, summary: pd.DataFrame) -> str:
     palette = json.dumps(style.PALETTE)
     text = f'{{"board":{encode(board)},"summary":{encode(summary)},"palette":{palette}}}'
     return text.replace("<", "\\u003c").replace("&", "\\u0026")
-
-
-def _gallery(pictures: Mapping[str, Path]) -> dict[str, dict[str, str]]:
-    """Pictures as data URIs, by run and analysis."""
-    gallery: dict[str, dict[str, str]] = {}
-    for key, path in pictures.items():
-        run, _, tool = key.rpartition("/")
-        gallery.setdefault(run, {})[tool] = _embed(path)
-    return gallery
-
-
-def _embed(path: Path) -> str:
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file; run the stage that makes it")
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()

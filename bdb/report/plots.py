@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bdb.report import style
+from bdb.layout import is_control
+from bdb.report import style, tables
 from bdb.report.compare import UNDEFENDED
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CONTROL = "none"
 _CROWDED = 15  # more defenses than this, and their names no longer fit upright
 
 
@@ -41,11 +41,12 @@ def write(board: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> None:
         style.save_svg(figure, folder / f"{name}.svg")
 
 
-def _attack_name(name: str, ratio: float, several: bool) -> str:
+def _attack_name(name: str, ratio: float, several: bool, failed: bool) -> str:
     """An attack as people call it, with its ratio where there are several."""
-    if name == CONTROL:
-        return "no attack"
-    return f"{name}  {ratio:g}" if several else name
+    if is_control(name):
+        return tables.attack(name)
+    called = f"{name}  {tables.ratio(ratio)}" if several else name
+    return f"{called} (failed)" if failed else called
 
 
 def _defense_name(name: str) -> str:
@@ -82,8 +83,8 @@ def _grid(group: pd.DataFrame, value: str) -> pd.DataFrame:
     """Attack (and ratio, where there are several) x defense, in the order of the frame."""
     ratios = group.loc[group["poison_ratio"] > 0, "poison_ratio"].nunique()
     names = [
-        _attack_name(str(attack), ratio, several=ratios > 1)
-        for attack, ratio in zip(group["attack"], group["poison_ratio"], strict=True)
+        _attack_name(str(attack), ratio, several=ratios > 1, failed=failed)
+        for attack, ratio, failed in group[["attack", "poison_ratio", "failed_attack"]].to_numpy()
     ]
     rows, columns = list(dict.fromkeys(names)), list(dict.fromkeys(group["defense"]))
     columns.sort(key=lambda name: name != UNDEFENDED)
@@ -118,7 +119,10 @@ def _heat_map(axes: Axes, grid: pd.DataFrame, colors: str, lowest: float) -> Any
 
 def _tradeoff(board: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """C-Acc against ASR: a point per attack and defense, a colour and marker per defense."""
-    board, summary = board[board["attack"] != CONTROL], summary[summary["attack"] != CONTROL]
+    board, summary = (
+        table[~table["attack"].map(is_control) & ~table["failed_attack"]]
+        for table in (board, summary)
+    )
     defenses = sorted(dict.fromkeys(summary["defense"]), key=lambda name: name != UNDEFENDED)
     figure = style.new_figure(7.4, max(4.6, 1.2 + 0.19 * len(defenses)))
     axes = figure.subplots()
@@ -136,8 +140,10 @@ def _tradeoff(board: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         "better ↘", (0.99, 0.02), xycoords="axes fraction", ha="right", va="bottom",
         color=style.MUTED,
     )  # fmt: skip
-    figure.legend(loc="outside right upper")
+    if defenses:  # None is left where every attack failed, or the control stands alone.
+        figure.legend(loc="outside right upper")
     note = "Large: an attack's mean over seeds with its 95 % interval. Small: single seeds."
+    note += " Failed attacks are left out."
     style.headline(figure, "What a defense costs and what it stops", note)
     return figure
 
@@ -153,8 +159,8 @@ def _means(axes: Axes, rows: pd.DataFrame, label: str, look: dict[str, Any]) -> 
     axes.errorbar(
         rows["c_acc_mean"],
         rows["asr_mean"],
-        xerr=rows["c_acc_ci95"].fillna(0),
-        yerr=rows["asr_ci95"].fillna(0),
+        xerr=_reach(rows, "c_acc"),
+        yerr=_reach(rows, "asr"),
         label=label,
         linestyle="none",
         markersize=7,
@@ -163,3 +169,9 @@ def _means(axes: Axes, rows: pd.DataFrame, label: str, look: dict[str, Any]) -> 
         elinewidth=0.8,
         **look,
     )
+
+
+def _reach(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """How far the interval reaches below and above the mean: 2 x N."""
+    low, mean, high = (rows[f"{name}_{which}"] for which in ("low", "mean", "high"))
+    return np.stack([(mean - low).fillna(0), (high - mean).fillna(0)])

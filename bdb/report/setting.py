@@ -8,14 +8,16 @@ from typing import Any
 
 from bdb.jobs.plan import Plan, clean_fraction
 from bdb.layout import Run
-from bdb.report.compare import UNDEFENDED
+from bdb.method import METHOD
+from bdb.report.validity import UNDEFENDED
 from bdb.training.recipes import RECIPES
 
 
 def describe(plan: Plan, run: Run, defense: str) -> str:
     """Every field that differs from its default, as `name.field=value`; empty if none does.
 
-    Fields of the defense come last, so that what a run's cells share comes first.
+    An instance says of which method it is: `name.method=value`. Fields of the defense come last, so
+    that what a run's cells share comes first.
     """
     methods = [("dataset", run.dataset), ("model", run.model), ("attack", run.attack)]
     parts = [part for kind, name in methods for part in _fields(plan, kind, name)]
@@ -25,10 +27,23 @@ def describe(plan: Plan, run: Run, defense: str) -> str:
     return " ".join(parts)
 
 
+def methods(setting: str) -> dict[str, str]:
+    """The methods behind the instances that a setting speaks of."""
+    parts = (part.partition(f".{METHOD}=") for part in setting.split())
+    return {name: method for name, found, method in parts if found}
+
+
+def changes(setting: str) -> str:
+    """A setting without the methods of its instances: what is not as published."""
+    return " ".join(part for part in setting.split() if f".{METHOD}=" not in part)
+
+
 def _fields(plan: Plan, kind: str, name: str) -> Iterator[str]:
-    known = plan.catalogue.get(kind, name).schema["properties"]
+    if (method := plan.settings.method(kind, name)) != name:
+        yield _part(name, METHOD, method)
+    entry = plan.catalogue.get(kind, name)
     for field, value in sorted(plan.settings.fields(kind, name).items()):
-        if value != known[field].get("default"):
+        if value != entry.default(field):
             yield _part(name, field, value)
 
 
@@ -46,6 +61,11 @@ def _clean_set(plan: Plan, run: Run) -> Iterator[str]:
     fraction = clean_fraction(plan.settings, dataset)
     if fraction != dataset.can("clean_fraction"):
         yield _part("clean_set", "fraction", fraction)
+    clean_set = plan.settings.clean_set
+    if clean_set.dataset:
+        yield _part("clean_set", "dataset", clean_set.dataset)
+    elif clean_set.source == "ood" and clean_set.severity != type(clean_set)().severity:
+        yield _part("clean_set", "severity", clean_set.severity)
 
 
 def _part(name: str, field: str, value: Any) -> str:

@@ -6,7 +6,9 @@ left changed, and a user's matplotlibrc has no say.
 
 from __future__ import annotations
 
+import io
 import textwrap
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,7 @@ _RC: dict[str, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
+    "text.parse_math": False,  # A class may be called `a$b$`.
     "svg.fonttype": "none",
     "svg.hashsalt": "bdb",
     "savefig.dpi": 150,
@@ -69,7 +72,9 @@ def context() -> Iterator[None]:
     """Apply matplotlib's defaults and our style, inside the block only."""
     import matplotlib.style
 
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", _RC]), warnings.catch_warnings():
+        # It only measures letters here; the browser's fonts, which have them all, draw them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
@@ -96,7 +101,15 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set(visible=True, color=MUTED, linewidth=0.5)
 
 
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, undated and with settled ids: the same figure, the same bytes."""
+    buffer = io.BytesIO()
+    with context():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def save_svg(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, undated and with settled ids: the same figure, the same bytes."""
-    with context(), artifacts.replacing(path) as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    """Write a figure as SVG."""
+    with artifacts.replacing(path) as temporary:
+        temporary.write_bytes(svg(figure))

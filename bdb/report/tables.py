@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bdb.layout import CLEAN_ATTACK, control_of, is_control
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -16,6 +18,19 @@ def csv(table: pd.DataFrame) -> str:
     for name in rounded.select_dtypes(include=[np.number]).columns:
         rounded[name] = rounded[name].round(6)
     return rounded.to_csv(index=False, lineterminator="\n")
+
+
+def ratio(value: float) -> str:
+    """A poison ratio as a person reads it: a dash where there is none to speak of."""
+    return f"{value:g}" if value else "–"
+
+
+def attack(name: str) -> str:
+    """An attack as people call it."""
+    if not is_control(name):
+        return name
+    lender = name.removeprefix(control_of(""))
+    return "no attack" if name == CLEAN_ATTACK else f"no attack, trained as {lender}"
 
 
 def aligned(header: Sequence[str], rows: Rows) -> str:
@@ -32,7 +47,7 @@ def markdown(header: Sequence[str], rows: Rows) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _pad(column: Sequence[str]) -> list[str]:

@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bdb import artifacts, layout, registry
+from bdb import artifacts, layout
 from bdb.attacks.poisoning import Triggered
 from bdb.console import say
 from bdb.datasets.base import ImageSet
-from bdb.defenses import features
-from bdb.defenses.base import DefenderView, Defense, Evidence, Outcome
-from bdb.errors import BdbError
+from bdb.defenses import certificates, features
+from bdb.defenses import evidence as found
+from bdb.defenses.base import DefenderView, Defense, Given, Outcome
+from bdb.errors import BdbError, ParamsError
 from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
 from bdb.metrics import classification
@@ -29,10 +30,14 @@ SCORE_COLUMNS = ("split", "source", "index", "score", "flagged")
 
 
 def run(jobs: Jobs, run: Run, name: str) -> None:
-    """Let a defense act on a run, and write what comes of it."""
+    """Let a defense act on a run, and write what comes of it.
+
+    Raises:
+        ParamsError: the data set has too few classes for the defense.
+    """
     inputs = RunInputs(jobs, run)
-    fields = jobs.settings.fields("defense", name)
-    defense = cast(Defense, registry.get("defense", name).make(**fields))
+    defense = cast(Defense, jobs.settings.make("defense", name))
+    _check_classes(defense, inputs)
     provenance = Provenance(jobs.defend(run, name), inputs.device, run)
     stream = InputStream(inputs.test, inputs.triggered, run.seed)
     outcome = defense.run(_view(defense, inputs, stream))
@@ -40,16 +45,15 @@ def run(jobs: Jobs, run: Run, name: str) -> None:
     folder = layout.cell(run, name)
     scores = _scores(outcome, inputs, stream)
     artifacts.write_table(folder / "scores.parquet", scores)
-    table = _predictions(outcome, inputs, scores)
+    table = _predictions(outcome, defense, inputs, scores)
     artifacts.write_table(folder / "predictions.parquet", table)
-    if defense.mitigates and jobs.settings.keep_defended_models:
-        assert outcome.model is not None
-        models.save(folder / "model.safetensors", outcome.model, origin=provenance.origin())
+    _keep(outcome, defense, name, inputs, provenance.origin())
     provenance.write(
         folder,
         defense=name,
         fields=defense.model_dump(mode="json"),
         verdict=outcome.verdict,
+        certifies=defense.certifies,
     )
     rates = classification.rates(table)
     say(f"{run} {name}: C-Acc {rates['c_acc']:.4f}, ASR {rates['asr']:.4f}, RA {rates['ra']:.4f}")
@@ -80,13 +84,22 @@ def _view(defense: Defense, inputs: RunInputs, stream: InputStream) -> DefenderV
         "features": lambda: features.load(layout.features(inputs.run)),
     }
     return DefenderView(
-        Evidence(**{need: given[need]() for need in defense.needs}),
+        Given(**{need: given[need]() for need in defense.needs}),
         defense.needs,
         spec=inputs.spec,
         recipe=inputs.recipe,
         seed=seeds.derive(inputs.run.seed, "defend", defense.name),
         device=inputs.device,
     )
+
+
+def _check_classes(defense: Defense, inputs: RunInputs) -> None:
+    """Of a user's folder no plan knows how many classes it has."""
+    if inputs.data.num_classes < defense.min_classes:
+        raise ParamsError(
+            f"grid.defense: {defense.name} needs {defense.min_classes} classes or more, and "
+            f"{inputs.run.dataset} has {inputs.data.num_classes}; leave it out"
+        )
 
 
 def _check(outcome: Outcome, defense: Defense, inputs: RunInputs, stream: InputStream) -> None:
@@ -101,6 +114,21 @@ def _check(outcome: Outcome, defense: Defense, inputs: RunInputs, stream: InputS
                 f"{defense.name}: {split!r} has {tuple(values.shape)} values "
                 f"for {lengths[split]} samples"
             )
+    problem = found.problem(outcome.evidence, defense, inputs.data)
+    if problem:
+        raise BdbError(problem)
+
+
+def _keep(
+    outcome: Outcome, defense: Defense, name: str, inputs: RunInputs, origin: dict[str, Any]
+) -> None:
+    """Write the defended model, if it is to be kept, and what was found."""
+    if defense.mitigates and inputs.settings.keep_defended_models:
+        assert outcome.model is not None
+        models.save(layout.defended(inputs.run, name), outcome.model, origin=origin)
+    if defense.evidence:
+        path = layout.evidence(inputs.run, name)
+        found.save(path, outcome.evidence, defense, inputs.data, origin=origin)
 
 
 def _scores(outcome: Outcome, inputs: RunInputs, stream: InputStream) -> pd.DataFrame:
@@ -134,11 +162,18 @@ def _column(values: Tensor | None, count: int, missing: float | bool) -> Any:
     return [missing] * count if values is None else values.cpu().numpy()
 
 
-def _predictions(outcome: Outcome, inputs: RunInputs, scores: pd.DataFrame) -> pd.DataFrame:
-    """What the defended model predicts, less the inputs that were flagged."""
+def _predictions(
+    outcome: Outcome, defense: Defense, inputs: RunInputs, scores: pd.DataFrame
+) -> pd.DataFrame:
+    """What the defended model predicts and certifies, less the inputs that were flagged."""
     if outcome.model is None:
         table = artifacts.read_table(layout.victim(inputs.run) / "predictions.parquet")
     else:
         table = predictions.make(outcome.model, inputs.test, inputs.triggered)
+    if defense.certifies:
+        assert outcome.model is not None
+        shown = torch.cat([inputs.test.images, inputs.triggered.images])  # the table's order
+        stands = certificates.of(outcome.model, shown, defense)
+        table = table.assign(certificate=stands.numpy())
     flagged = scores[(scores["split"] == "inputs") & scores["flagged"]]
     return predictions.reject(table, flagged)

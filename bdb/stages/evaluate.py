@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,51 +12,81 @@ from bdb import artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
-from bdb.metrics import classification, detection
+from bdb.metrics import certified, classification, detection
 
 
 def run(jobs: Jobs, run: Run) -> None:
     """Write the metrics of a run and of each of its cells."""
     victim_table = artifacts.read_table(layout.victim(run) / "predictions.parquet")
     victim = classification.rates(victim_table)
-    poisoned = _poisoned_ids(jobs, run)
+    samples = _samples(jobs, run)
     defenses = jobs.plan.defenses[run]
-    cells = {name: _cell(run, name, victim, poisoned) for name in defenses}
-    record = {"run": str(run), "victim": classification.finite(victim), "cells": cells}
+    cells = {name: _cell(run, name, victim, samples) for name in defenses}
+    shown = victim | {"cross_acc": classification.cross_accuracy(victim_table)}
+    record = {
+        "run": str(run),
+        "targets": [] if run.is_clean else _targets(victim_table),
+        "victim": classification.finite(shown),
+        "cells": cells,
+    }
     artifacts.write_json(layout.metrics(run), record)
     say(f"{run}: {len(cells)} cells evaluated")
 
 
-def _cell(
-    run: Run, name: str, victim: classification.Rates, poisoned: np.ndarray
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Samples:
+    """The truth of a run that no defense sees.
+
+    Attributes:
+        poison: int64: training samples that carry the trigger and the target.
+        cross: int64: those that carry a trigger or noise under their true label.
+        attacked: whether triggered inputs carry a trigger; those of the control are clean.
+    """
+
+    poison: np.ndarray
+    cross: np.ndarray
+    attacked: bool
+
+
+def _targets(table: pd.DataFrame) -> list[int]:
+    """The classes that the trigger is to lead to, ascending."""
+    triggered = table[table["split"] == "triggered"]
+    meant = triggered[triggered["is_source"].astype(bool)]
+    return sorted(int(target) for target in meant["target"].unique())
+
+
+def _cell(run: Run, name: str, victim: classification.Rates, samples: Samples) -> dict[str, Any]:
     folder = layout.cell(run, name)
-    rates = classification.rates(artifacts.read_table(folder / "predictions.parquet"))
+    table = artifacts.read_table(folder / "predictions.parquet")
+    rates = classification.rates(table)
     rates["der"] = classification.defense_effectiveness(victim, rates)
     rates["rir"] = classification.robust_improvement(victim, rates)
     scores = artifacts.read_table(folder / "scores.parquet")
     detected = {
-        str(split): classification.finite(_detection(table, poisoned))
-        for split, table in scores.groupby("split")
+        str(split): classification.finite(_detection(rows, samples))
+        for split, rows in scores.groupby("split")
     }
-    return {**classification.finite(rates), "detection": detected}
+    curve = {"certified": certified.curve(table)} if "certificate" in table else {}
+    return {**classification.finite(rates), "detection": detected, **curve}
 
 
-def _detection(table: pd.DataFrame, poisoned: np.ndarray) -> dict[str, float]:
+def _detection(table: pd.DataFrame, samples: Samples) -> dict[str, float]:
     """Scores against the truth: poisoned training samples, or triggered inputs."""
     is_train = (table["source"] == "train").to_numpy()
-    in_train = is_train & table["index"].isin(poisoned).to_numpy()
-    truth = in_train | (table["source"] == "triggered").to_numpy()
+    triggered = (table["source"] == "triggered").to_numpy() & samples.attacked
+    truth = triggered | (is_train & table["index"].isin(samples.poison).to_numpy())
+    cross = is_train & table["index"].isin(samples.cross).to_numpy()
     flagged = table["flagged"].to_numpy(dtype=bool)
     scores = table["score"].to_numpy(dtype=float)
-    return {**detection.rates(truth, flagged), **detection.ranking(truth, scores)}
+    ranked = detection.ranking(truth[~cross], scores[~cross])
+    return {**detection.rates(truth, flagged, cross), **ranked}
 
 
-def _poisoned_ids(jobs: Jobs, run: Run) -> np.ndarray:
-    """Which training samples carry the trigger and the target; covers and noise do not."""
+def _samples(jobs: Jobs, run: Run) -> Samples:
     if run.is_clean:
-        return np.empty(0, dtype=np.int64)
+        none = np.empty(0, dtype=np.int64)
+        return Samples(none, none, attacked=False)
     path = layout.poison(run, jobs.controls_training(run))
-    arrays = artifacts.read_some_arrays(path, ["train_ids", "is_poison"])
-    ids: np.ndarray = arrays["train_ids"][arrays["is_poison"]]
-    return ids
+    arrays = artifacts.read_some_arrays(path, ["train_ids", "is_poison", "is_cross"])
+    ids = arrays["train_ids"]
+    return Samples(ids[arrays["is_poison"]], ids[arrays["is_cross"]], attacked=True)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import cast
 
 import torch
 
-from bdb import artifacts, layout, registry
+from bdb import artifacts, layout
 from bdb.attacks import poisoning
-from bdb.attacks.base import Attack, AttackContext
+from bdb.attacks.base import Attack, AttackContext, State
 from bdb.attacks.poisoning import Poison, Triggered
-from bdb.datasets import split
-from bdb.datasets.base import Dataset, DataSpec, ImageSet
+from bdb.datasets import foreign, split
+from bdb.datasets.base import DataSpec, ImageSet
+from bdb.datasets.shifts import shift
+from bdb.errors import UndeclaredNeedError
 from bdb.jobs.jobs import Jobs
 from bdb.jobs.plan import clean_fraction
 from bdb.layout import Run
 from bdb.models import base as models
-from bdb.models.base import ModelSpec
+from bdb.models.base import Classifier, ModelSpec
 from bdb.training import device as devices
 from bdb.training import recipes, seeds
 from bdb.training.recipes import Recipe
@@ -47,26 +50,35 @@ class RunInputs:
     @cached_property
     def attack(self) -> Attack:
         """The run's attack, with its fields."""
-        fields = self.settings.fields("attack", self.run.attack)
-        return cast(Attack, registry.get("attack", self.run.attack).make(**fields))
+        return cast(Attack, self.settings.make("attack", self.run.attack))
 
     @cached_property
-    def _train(self) -> tuple[ImageSet, DataSpec]:
-        return read_split(self.run.dataset, "train")
+    def trained_as(self) -> Attack | None:
+        """The attack that lends its training to a control, if one does."""
+        name = self.jobs.trained_as(self.run)
+        return cast(Attack, self.settings.make("attack", name)) if name else None
 
     @cached_property
+    def _train(self) -> ImageSet:
+        return read_split(self.run.dataset, "train")[0]
+
+    @cached_property
+    def _test(self) -> tuple[ImageSet, DataSpec]:
+        return read_split(self.run.dataset, "test")
+
+    @property
     def test(self) -> ImageSet:
         """The clean test set."""
-        return read_split(self.run.dataset, "test")[0]
+        return self._test[0]
 
     @property
     def data(self) -> DataSpec:
-        """What is known of the data set."""
-        return self._train[1]
+        """What is known of the data set; both splits say the same, and this one is smaller."""
+        return self._test[1]
 
     @cached_property
     def _clean_mask(self) -> torch.Tensor:
-        labels = self._train[0].labels.numpy()
+        labels = self._train.labels.numpy()
         fraction = clean_fraction(
             self.settings, self.jobs.catalogue.get("dataset", self.run.dataset)
         )
@@ -75,28 +87,63 @@ class RunInputs:
 
     @property
     def clean_set(self) -> ImageSet:
-        """The defender's clean images."""
-        return self._train[0][self._clean_mask]
+        """The defender's clean images.
+
+        Under `ood` each image is shifted in one of four ways, drawn from the run's seed, or gives
+        way to one of its class from another data set.
+
+        Images that the victim was trained on come in a random order and under numbers of their own:
+        else the neighbours of one would show where in the training set it lies, poisoned or not.
+        """
+        clean = self._train[self._clean_mask]
+        chosen = self.settings.clean_set
+        if chosen.dataset:
+            return self._elsewhere(clean.labels)
+        if chosen.source == "ood":
+            draws = seeds.generator(self.run.seed, "clean_set", "shift")
+            return replace(clean, images=shift(clean.images, chosen.severity, draws))
+        if chosen.source == "reserved":
+            return clean
+        generator = seeds.generator(self.run.seed, "clean_set", "order")
+        order = torch.randperm(len(clean), generator=generator)
+        return ImageSet.whole(clean.images[order], clean.labels[order])
+
+    def _elsewhere(self, labels: torch.Tensor) -> ImageSet:
+        """As many images per class of a second data set as these labels name, or all it has."""
+        name = self.settings.clean_set.dataset
+        there, data = read_split(name, "train")
+        there = foreign.relabel(there, data, self.data, f"clean_set.dataset: {name}")
+        rng = seeds.numpy_generator(self.run.seed, "clean_set", name)
+        mask = split.drawn(there.labels.numpy(), labels.bincount().tolist(), rng)
+        return foreign.reshape(there[torch.from_numpy(mask)], self.data.shape)
 
     @property
     def train_set(self) -> ImageSet:
         """The victim's training set, clean: without the defender's images if those are reserved."""
         if self.settings.clean_set.source == "seen":
-            return self._train[0]
-        return self._train[0][~self._clean_mask]
+            return self._train
+        return self._train[~self._clean_mask]
 
     @cached_property
     def recipe(self) -> Recipe:
         """The victim's training schedule on this data set."""
+        return self.recipe_of(self.run.dataset)
+
+    def recipe_of(self, dataset: str) -> Recipe:
+        """The training schedule on a data set."""
         training = self.settings.training
-        dataset = cast(type[Dataset], registry.get("dataset", self.run.dataset))
-        return recipes.resolve(training.recipe, training.overrides, dataset.recipes)
+        of_dataset = self.jobs.catalogue.get("dataset", dataset).can("recipes")
+        return recipes.resolve(training.recipe, training.overrides, of_dataset)
 
     @property
     def spec(self) -> ModelSpec:
         """What the victim is built from."""
-        fields = self.settings.fields("model", self.run.model)
-        return ModelSpec(architecture=self.run.model, fields=fields, data=self.data)
+        name, settings = self.run.model, self.settings
+        return ModelSpec(
+            architecture=settings.method("model", name),
+            fields=settings.fields("model", name),
+            data=self.data,
+        )
 
     def context(self) -> AttackContext:
         """What the attacker has; the plan comes later."""
@@ -106,8 +153,31 @@ class RunInputs:
             recipe=self.recipe,
             seed=self.run.seed,
             device=self.device,
+            spec=self.spec if "architecture" in self.attack.needs else None,
             load_clean_model=lambda: models.load(layout.model(self.run.control), self.device),
+            load_surrogate=self._surrogate,
+            load_trigger=self._trigger,
+            load_foreign=self._foreign,
         )
+
+    def _surrogate(self, name: str) -> Classifier:
+        declared = self.jobs.shared.surrogates_of(self.run)
+        if name not in declared:
+            names = sorted(declared)
+            raise UndeclaredNeedError(f"the attack read surrogate {name!r}, but declares {names}")
+        return models.load(declared[name].path, self.device)
+
+    def _trigger(self) -> State:
+        run = self.jobs.shared.trigger(self.run)
+        if run is None:
+            raise UndeclaredNeedError(f"{self.run.attack} does not declare shares_trigger")
+        return poisoning.load_trigger(layout.trigger(run), self.device)
+
+    def _foreign(self) -> ImageSet:
+        name = self.jobs.shared.foreign(self.run)
+        if name is None:
+            raise UndeclaredNeedError(f"{self.run.attack} names no foreign data set")
+        return foreign.reshape(read_split(name, "train")[0], self.data.shape).to(self.device)
 
     @cached_property
     def poison(self) -> Poison:
@@ -125,3 +195,11 @@ class RunInputs:
     def given_train_set(self) -> ImageSet:
         """The victim's training set as it was delivered."""
         return self.train_set if self.run.is_clean else self.poison.apply(self.train_set)
+
+    @property
+    def is_poison(self) -> torch.Tensor:
+        """Which samples of that training set are poison: bool, N."""
+        if self.run.is_clean:
+            return torch.zeros(len(self.train_set), dtype=torch.bool)
+        plan = self.poison.plan
+        return torch.isin(self.train_set.ids, plan.ids[plan.is_poison])

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from bdb import artifacts, layout, registry
+from bdb import artifacts, layout
 from bdb.console import say
 from bdb.datasets import split
 from bdb.datasets.base import Dataset, DataSpec, ImageSet, RawData
@@ -23,8 +23,7 @@ def run(jobs: Jobs, name: str) -> None:
     Raises:
         DataError: it is missing, damaged, or not the set that it should be.
     """
-    fields = jobs.settings.fields("dataset", name)
-    dataset = cast(Dataset, registry.get("dataset", name).make(**fields))
+    dataset = cast(Dataset, jobs.settings.make("dataset", name))
     provenance = Provenance(jobs.prepare(name), torch.device("cpu"))
     raw = dataset.read(layout.raw())
     _check(name, raw, dataset)
@@ -54,9 +53,10 @@ def _check(name: str, raw: RawData, dataset: Dataset) -> None:
     counts = tuple(torch.bincount(raw.train.labels, minlength=len(raw.classes)).tolist())
     if len(raw.classes) < 2:
         raise DataError(f"{name}: has {len(raw.classes)} class; at least two are needed")
-    if dataset.class_counts is not None and counts != dataset.class_counts:
+    expected = sum(dataset.class_counts) if dataset.class_counts else dataset.train_count
+    if counts != (dataset.class_counts or counts) or expected not in (None, sum(counts)):
         raise DataError(
-            f"{name}: {sum(counts)} training images, not {sum(dataset.class_counts)} as published; "
+            f"{name}: {sum(counts)} training images, not {expected} as published; "
             "unpack the raw files anew"
         )
     if dataset.test_count is not None and len(raw.test) != dataset.test_count:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bdb import __version__, artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
+from bdb.jobs.threat import threat
 from bdb.report import board as boards
-from bdb.report import page, plots, tables
+from bdb.report import gallery, page, plots, tables
 
 
 def run(jobs: Jobs) -> None:
@@ -22,9 +23,17 @@ def run(jobs: Jobs) -> None:
     artifacts.write_text(folder / "summary.md", boards.markdown(summary))
     artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
     plots.write(board, summary, folder / "plots")
-    pictures = {f"{run}/{tool}": layout.analysis(run, tool, "svg") for run, tool in plan.analyses}
-    page.write(folder / "report" / "index.html", board, summary, pictures, _facts(jobs))
+    shown, facts = gallery.make(plan), _facts(jobs)
+    page.write(folder / "report" / "index.html", board, summary, shown, facts, _methods(jobs))
     say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
+
+
+def _methods(jobs: Jobs) -> dict[str, str]:
+    """What every attack and defense of the plan is, and whom an attack stands for."""
+    plan = jobs.plan
+    names = {"attack": {run.attack for run in plan.runs}, "defense": {d for _, d in plan.cells}}
+    entries = (jobs.catalogue.get(kind, name) for kind in names for name in sorted(names[kind]))
+    return {entry.name: f"{entry.summary} {threat(entry)}".strip() for entry in entries}
 
 
 def _facts(jobs: Jobs) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from bdb.models import base as models
 from bdb.provenance import Provenance
 from bdb.stages import predictions
 from bdb.stages.inputs import RunInputs
+from bdb.training.loop import EpochRecord
 
 
 def run(jobs: Jobs, run: Run) -> None:
@@ -27,19 +28,23 @@ def run(jobs: Jobs, run: Run) -> None:
     inputs = RunInputs(jobs, run)
     provenance = Provenance(jobs.train(run), inputs.device, run)
     folder = layout.victim(run)
+    trainer = inputs.trained_as or inputs.attack
     victim = _train(inputs)
     origin = provenance.origin()
     models.save(folder / "model.safetensors", victim.model, origin=origin)
     if inputs.attack.controls_training:
         poisoning.save(folder / "poison.safetensors", victim.poison, origin=origin)
-    table = predictions.make(victim.model, inputs.test, victim.poison.test)
+    crossed = poisoning.crossed_test(inputs.attack, victim.poison.state, inputs.test, inputs.device)
+    table = predictions.make(victim.model, inputs.test, victim.poison.test, crossed)
     artifacts.write_table(folder / "predictions.parquet", table)
-    history = pd.DataFrame([asdict(record) for record in victim.history])
+    columns = [field.name for field in fields(EpochRecord)]
+    history = pd.DataFrame([asdict(record) for record in victim.history], columns=columns)
     artifacts.write_table(folder / "history.parquet", history.drop(columns="seconds"))
     provenance.write(
         folder,
         fields=inputs.attack.model_dump(mode="json"),
-        recipe=inputs.recipe.model_dump(),
+        recipe=trainer.recipe(inputs.recipe).model_dump(),
+        augmentation=trainer.augmentation(inputs.data.augmentation).model_dump(),
         epoch_seconds=[round(record.seconds, 3) for record in victim.history],
         trigger=_quality(victim.poison.test, inputs.test),
     )
@@ -53,11 +58,13 @@ def _train(inputs: RunInputs) -> Victim:
         poison = poisoning.complete(
             inputs.attack, replace(context, plan=_nothing(context.train)), {}, inputs.test
         )
-        return victims.train(inputs.attack, context, inputs.spec, inputs.test, poison)
+        control = (inputs.attack, context, inputs.spec, inputs.test, poison)
+        return victims.train(*control, trained_as=inputs.trained_as)
     if inputs.attack.controls_training:
         plan = poisoning.load_plan(layout.poisoned(inputs.run))
         context = replace(context, plan=plan)
         return victims.train(inputs.attack, context, inputs.spec, inputs.test)
+    context = replace(context, plan=inputs.poison.plan)
     return victims.train(inputs.attack, context, inputs.spec, inputs.test, inputs.poison)
 
 

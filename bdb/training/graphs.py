@@ -11,15 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bdb.training import device as devices
-
-if TYPE_CHECKING:
-    from bdb.training.loop import Batch, Step
+from bdb.training.batches import Batch, Step
 
 SWITCH = "BDB_CUDA_GRAPHS"
 # Recording takes about as long as this many steps save.
@@ -27,7 +25,7 @@ WORTHWHILE = 50
 _WARM_UPS = 3
 
 F = TypeVar("F", bound=Callable[..., Tensor])
-Backward = Callable[["Batch"], Tensor]
+Backward = Callable[[Batch], Tensor]
 
 
 def recordable(step: F) -> F:

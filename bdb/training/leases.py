@@ -23,6 +23,7 @@ from bdb.errors import ParamsError
 
 DEVICES = Path("/dev")
 SLOTS = "BDB_JOBS_PER_GPU"
+_IN_PROJECT = Path(".snakemake/bdb-gpus")
 
 # Open for as long as the process lives: closing a file gives its lock back.
 _held: list[TextIO] = []
@@ -34,13 +35,15 @@ def take(devices: Path = DEVICES, poll: float = 0.5) -> None:
     Must come before torch first looks for GPUs: CUDA reads CUDA_VISIBLE_DEVICES once.
 
     Raises:
-        ParamsError: BDB_JOBS_PER_GPU is not a number of jobs, or the locks cannot be written.
+        ParamsError: BDB_JOBS_PER_GPU is not a number of jobs.
     """
     gpus = count(devices)
     if not gpus or _is_decided():
         return
     slots = jobs_per_gpu()
     folder = _lock_folder()
+    if folder is None:
+        return
     said = False
     while (gpu := _try_to_take(folder, gpus, slots)) is None:
         if not said:
@@ -79,16 +82,37 @@ def _is_decided() -> bool:
     return bool(named) or "CUDA_VISIBLE_DEVICES" in os.environ
 
 
-def _lock_folder() -> Path:
-    """Where this user's locks lie."""
-    folder = Path(tempfile.gettempdir()) / f"bdb-gpus-{os.getuid()}"
+def _lock_folder() -> Path | None:
+    """Where this user's locks lie: among the temporary files, or else in the project.
+
+    There only jobs of one project see them. Without either, every job is on the first GPU.
+    """
+    if (folder := _temporary()) and _is_ours(folder):
+        return folder
+    where = folder or "the temporary folder"
+    if _is_ours(_IN_PROJECT):
+        console.say(
+            f"{where} cannot be used: locks of GPUs lie in {_IN_PROJECT}, unseen by other projects"
+        )
+        return _IN_PROJECT
+    console.say(f"{where} cannot be used: every job takes the first GPU; set TMPDIR to your own")
+    return None
+
+
+def _temporary() -> Path | None:
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ParamsError(f"{folder}: {error.strerror}; set TMPDIR to a writable folder") from None
-    if folder.lstat().st_uid != os.getuid():
-        raise ParamsError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
-    return folder
+        return Path(tempfile.gettempdir()) / f"bdb-gpus-{os.getuid()}"
+    except FileNotFoundError:
+        return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether we can write there, and nobody else has made it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder.lstat().st_uid == os.getuid() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def _try_to_take(folder: Path, gpus: int, slots: int) -> int | None:

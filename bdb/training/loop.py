@@ -9,70 +9,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy as cross_entropy_loss
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from bdb.console import track
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.training import device as devices
-from bdb.training import graphs, seeds
+from bdb.training import graphs, optimizers, seeds
+from bdb.training.averaging import Lookahead
+from bdb.training.batches import Batch, Batches, Step, beside, to_bytes, to_float
+from bdb.training.optimizers import make_optimizer
 from bdb.training.recipes import Recipe
 
+__all__ = [
+    "Batch",
+    "Batches",
+    "Data",
+    "EpochEnd",
+    "EpochRecord",
+    "Step",
+    "Update",
+    "cross_entropy",
+    "fit",
+    "make_optimizer",
+    "to_bytes",
+    "to_float",
+]
 
-@dataclass(frozen=True)
-class Batch:
-    """What a step sees.
-
-    Attributes:
-        pixels: uint8, B x C x H x W, not augmented.
-        labels: int64, B.
-        ids: int64, B: indices in the prepared training set.
-        epoch: counts from 0.
-        generator: draws on the batch's device.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-    ids: Tensor
-    epoch: int
-    augmentation: Augmentation
-    generator: torch.Generator
-    label_smoothing: float = 0.0
-
-    @cached_property
-    def raw(self) -> Tensor:
-        """The images without augmentation: float32 in [0, 1], B x C x H x W."""
-        return to_float(self.pixels)
-
-    @cached_property
-    def images(self) -> Tensor:
-        """The images as training should see them, augmented: float32 in [0, 1], B x C x H x W."""
-        return to_float(self.augment(self.pixels))
-
-    def augment(self, images: Tensor) -> Tensor:
-        """Augment other images of this batch, of any dtype, with draws of their own."""
-        return self.augmentation(images, self.generator)
-
-    def rand(self, *size: int) -> Tensor:
-        """Draws in [0, 1): float32, on the batch's device."""
-        return torch.rand(size, generator=self.generator, device=self.generator.device)
-
-    def augmented(self) -> Batch:
-        """The same batch with its augmentation done: nothing is left to draw."""
-        return replace(self, pixels=self.augment(self.pixels), augmentation=Augmentation())
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-Step = Callable[[nn.Module, Batch], Tensor]
 EpochEnd = Callable[[int, nn.Module], bool | None]
+Update = Callable[[nn.Module, Batch, torch.optim.Optimizer], None]
+Data = ImageSet | Callable[[int], ImageSet]
 
 
 @graphs.recordable
@@ -94,13 +65,16 @@ class EpochRecord:
 
 def fit(
     model: nn.Module,
-    data: ImageSet,
+    data: Data,
     recipe: Recipe,
     *,
     seed: int,
     step: Step = cross_entropy,
+    other: Data | None = None,
     augmentation: Augmentation | None = None,
     parameters: Iterable[nn.Parameter] | None = None,
+    before_update: Update | None = None,
+    after_update: Update | None = None,
     epoch_end: EpochEnd | None = None,
     train_mode: bool = True,
     what: str = "train",
@@ -109,12 +83,18 @@ def fit(
 
     Args:
         model: takes floats in [0, 1].
-        data: uint8 images; moved to the model's device once.
+        data: uint8 images, moved to the model's device once; or a function of the epoch that gives
+            them, asked at the start of each. The schedule is laid out for the size of the first;
+            where later ones are larger, it stands still at its end.
         recipe: schedule and optimiser.
         seed: of the batch order, the augmentation and the dropout.
         step: gives the loss of a batch.
+        other: a second stream: every batch gets one of its own from here, as `batch.other`.
         augmentation: none by default.
         parameters: what to train; every parameter by default.
+        before_update: called with model, batch and optimiser when the gradients are there, which it
+            may change; they are clipped afterwards. Not recorded as a graph, as `after_update`.
+        after_update: called in the same way after the optimiser's step.
         epoch_end: called with the epoch and the model; returning True ends the training.
         train_mode: False keeps batch statistics frozen.
         what: name shown in the progress line.
@@ -124,23 +104,24 @@ def fit(
     """
     device = next(model.parameters()).device
     trainable = list(model.parameters() if parameters is None else parameters)
-    data = data.to(device)
-    draws = seeds.generator(seed, "batches", device=device)
-    batches = Batches(data, recipe, augmentation, draws)
-    optimizer = make_optimizer(trainable, recipe, device)
-    scheduler = _scheduler(optimizer, recipe, batches.per_epoch)
+    source = _Source(data, other, recipe, augmentation, seed, device)
+    steps = recipe.epochs * source.batches(0).per_epoch
     devices.place(model, device)
-    backward = graphs.backward(step, model, optimizer, device, recipe.epochs * batches.per_epoch)
+    _calibrate(model, source.batches(0).data)
+    update = _Updating(model, trainable, recipe, steps, before_update, after_update)
+    recordable = before_update is None and after_update is None and other is None
+    backward = graphs.backward(step, model, update.optimizer, device, steps if recordable else 0)
     records = []
     with seeds.isolated(seeds.derive(seed, "layers")):
         for epoch in track(range(recipe.epochs), what):
-            model.train(train_mode)
-            start, lr = time.monotonic(), optimizer.param_groups[0]["lr"]
+            batches = source.batches(epoch)
+            # A single image has no batch statistics: those that were learned serve.
+            model.train(train_mode and len(batches.data) > 1)
+            start, lr = time.monotonic(), update.lr
             total = torch.zeros((), device=device)
-            for batch in batches.epoch(epoch):
+            for batch in source.stream(epoch):
                 total += backward(batch)
-                optimizer.step()
-                scheduler.step()
+                update(batch)
             mean = float(total) / batches.per_epoch
             records.append(EpochRecord(epoch, mean, lr, time.monotonic() - start))
             if epoch_end is not None and epoch_end(epoch, model):
@@ -149,72 +130,89 @@ def fit(
     return records
 
 
-class Batches:
-    """Shuffled batches of nearly equal size, none of them tiny: batch norm needs company."""
+def _calibrate(model: nn.Module, data: ImageSet) -> None:
+    """Let a classifier look at its training images; the other networks of methods need not."""
+    calibrate: Callable[[Tensor], None] | None = getattr(model, "calibrate", None)
+    if calibrate is not None:
+        calibrate(data.images)
+
+
+class _Updating:
+    """What follows when a batch's gradients are there, until the next batch."""
 
     def __init__(
         self,
-        data: ImageSet,
+        model: nn.Module,
+        trainable: list[nn.Parameter],
+        recipe: Recipe,
+        steps: int,
+        before: Update | None,
+        after: Update | None,
+    ) -> None:
+        device = next(model.parameters()).device
+        groups = optimizers.groups(model, trainable, recipe)
+        self.model, self.trainable, self.steps = model, trainable, steps
+        self.before, self.after, self.clip_norm = before, after, recipe.clip_norm
+        self.optimizer = make_optimizer(groups, recipe, device)
+        self.scheduler = optimizers.make_scheduler(self.optimizer, recipe, steps)
+        self.lookahead = Lookahead(model, steps) if recipe.average_weights else None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the step to come."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def __call__(self, batch: Batch) -> None:
+        """Change the weights, between the caller's two hooks, and then the rate."""
+        if self.before is not None:
+            self.before(self.model, batch, self.optimizer)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trainable, self.clip_norm)
+        self.optimizer.step()
+        if self.after is not None:
+            self.after(self.model, batch, self.optimizer)
+        if self.scheduler.last_epoch < self.steps:
+            self.scheduler.step()
+        if self.lookahead is not None:
+            self.lookahead.after_step()
+
+
+class _Source:
+    """Where the batches of every epoch come from: one stream or two, of fixed or changing data."""
+
+    def __init__(
+        self,
+        data: Data,
+        other: Data | None,
         recipe: Recipe,
         augmentation: Augmentation | None,
-        generator: torch.Generator,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self.data = data
         self.recipe = recipe
-        self.augmentation = (augmentation if recipe.augment else None) or Augmentation()
-        self.generator = generator
-        self.per_epoch = max(1, round(len(data) / recipe.batch_size))
+        self.augmentation = augmentation
+        self.draws = seeds.generator(seed, "batches", device=device)
+        self.other_draws = seeds.generator(seed, "other batches", device=device)
+        self._data = _by_epoch(data, device)
+        self._other = None if other is None else _by_epoch(other, device)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Every sample once, in a new order."""
-        draws = self.generator
-        order = torch.randperm(len(self.data), generator=draws, device=draws.device)
-        for index in order.tensor_split(self.per_epoch):
-            yield Batch(
-                pixels=self.data.images[index],
-                labels=self.data.labels[index],
-                ids=self.data.ids[index],
-                epoch=epoch,
-                augmentation=self.augmentation,
-                generator=self.generator,
-                label_smoothing=self.recipe.label_smoothing,
-            )
+    def batches(self, epoch: int) -> Batches:
+        """Of the first stream."""
+        return Batches(self._data(epoch), self.recipe, self.augmentation, self.draws)
 
-
-def to_float(images: Tensor) -> Tensor:
-    """Pixels as models take them: uint8 -> float32 in [0, 1], channels last in memory."""
-    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+    def stream(self, epoch: int) -> Iterator[Batch]:
+        """The epoch's batches, each with its companion if there is a second stream."""
+        batches = self.batches(epoch).epoch(epoch)
+        if self._other is None:
+            return batches
+        others = Batches(self._other(epoch), self.recipe, self.augmentation, self.other_draws)
+        return beside(batches, others, epoch)
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    """Pixels as they are stored: float in [0, 1] -> uint8, clamped before the cast."""
-    return images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-
-
-def make_optimizer(
-    parameters: list[nn.Parameter], recipe: Recipe, device: torch.device
-) -> torch.optim.Optimizer:
-    """The recipe's optimiser, fused where that exists."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=device.type == "cuda"
-        )
-    return torch.optim.SGD(
-        parameters,
-        recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        fused=device.type == "cuda",
-    )
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, per_epoch: int) -> LRScheduler:
-    steps = recipe.epochs * per_epoch
-    if recipe.schedule == "onecycle":
-        return OneCycleLR(
-            optimizer, recipe.lr, total_steps=steps + 1, pct_start=0.3, cycle_momentum=False
-        )
-    if recipe.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+def _by_epoch(data: Data, device: torch.device) -> Callable[[int], ImageSet]:
+    """The data of an epoch on the device; a function is asked once for each."""
+    if not isinstance(data, ImageSet):
+        ask = data
+        return lru_cache(maxsize=1)(lambda epoch: ask(epoch).to(device))
+    there = data.to(device)
+    return lambda _: there

@@ -58,6 +58,26 @@ def uniform_by_id(ids: Tensor, numel: int, seed: int) -> Tensor:
     return torch.from_numpy((bits / np.float64(1 << 24)).astype(np.float32)).to(ids.device)
 
 
+def uniform_by_content(images: Tensor, numel: int, seed: int) -> Tensor:
+    """Draws in [0, 1) that depend on each image's pixels and the seed, never on the batch.
+
+    For what draws at test time, where images have no ids: same image, same draws, on any device.
+
+    Args:
+        images: floats in [0, 1], N x ..., read in steps of 1/255; or uint8.
+        numel: draws per image.
+        seed: of the whole stream.
+
+    Returns:
+        float32, N x numel, on the device of `images`.
+    """
+    pixels = images if images.dtype == torch.uint8 else (images.detach() * 255).round()
+    rows = pixels.flatten(1).cpu().numpy().astype(np.uint64)
+    keys = _mix(np.arange(rows.shape[1], dtype=np.uint64))
+    ids = torch.from_numpy((rows * keys).sum(1).view(np.int64))  # sums wrap around
+    return uniform_by_id(ids, numel, seed).to(images.device)
+
+
 def _mix(x: np.ndarray) -> np.ndarray:
     """SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): 64 bits in, 64 well-mixed bits out."""
     with np.errstate(over="ignore"):

@@ -1,6 +1,12 @@
+from typing import Any
+
 import pytest
+from torch import Tensor
 
 from bdb import registry
+from bdb.attacks.data_poisoning.badnets import BadNets
+from bdb.edges import ATTACK_EDGES, check_attack_edge
+from bdb.errors import ParamsError
 from bdb.testing import check_attack
 
 DIRTY = [
@@ -27,3 +33,23 @@ def test_multi_target(name: str) -> None:
         target_rule="multi-target",
         targets=(1, 4, 7),
     )
+
+
+@pytest.mark.parametrize("name", registry.names("attack"))
+@pytest.mark.parametrize("edge", ATTACK_EDGES)
+def test_odd_data_end_in_a_right_result_or_in_one_line(name: str, edge: str) -> None:
+    check_attack_edge(registry.get("attack", name), edge)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "said", ["odd", "somewhere: odd", "badnets.size: odd", "margin + size: odd"]
+)
+def test_a_line_that_names_no_field_is_no_right_end(said: str) -> None:
+    class Falls(BadNets):
+        """Ends in an error."""
+
+        def stamp(self, *_: Any, **__: Any) -> Tensor:
+            raise ParamsError(said)
+
+    with pytest.raises(AssertionError, match="one line that names a field"):
+        check_attack_edge(Falls, "one channel")

@@ -7,23 +7,40 @@ from typing import Any
 
 import baseline
 import common
+import costs
 import defenses
 import engine
 import gpu
+import majority
+import pace
 import pytest
-import summary
 import tables
 import torch
 import training
+import trigger_picture
 import triggers
 from baseline import Baseline, Schedule
-from budget import Budget
 from inputs import describe, poisoned
+from session import summary, together
+from session.budget import Budget
 
-from bdb import registry
+from bdb import artifacts, registry
+from bdb.defenses.base import Outcome
+from bdb.jobs import estimate
 from bdb.jobs import jobs as all_jobs
+from bdb.testing import Lab, lab
 
-SCRIPTS = ("training", "triggers", "defenses", "engine", "gpu", "tables")
+SCRIPTS = (
+    "costs",
+    "training",
+    "triggers",
+    "trigger_picture",
+    "defenses",
+    "majority",
+    "engine",
+    "gpu",
+    "tables",
+)
 CPU = torch.device("cpu")
 
 
@@ -57,6 +74,28 @@ def test_the_baseline_augments_as_published() -> None:
     ]
 
 
+def test_a_model_may_be_given_with_fields(subject: training.Subject) -> None:
+    inputs = subject.inputs
+    made = [
+        training.make_subject(text, inputs, CPU)
+        for text in ("airbench94", "airbench94:width_factor=0.5", "convnet:width=2")
+    ]
+    assert [each.architecture for each in made] == ["airbench94", "airbench94", "convnet"]
+    assert [each.fields for each in made] == [{}, {"width_factor": 0.5}, {"width": 2}]
+
+
+def test_a_share_is_of_what_the_machine_can_do(subject: training.Subject) -> None:
+    stem = 2 * 3 * 9 * 16 * 16  # its products alone, forward, of one channel
+    assert subject.flops() > stem
+    assert training.matrix_rate(CPU, side=64) > 0
+    args = training.options().parse_args(["--model", "convnet:width=1", "--seconds", "0.05"])
+    args.recipe = ["paper"]
+    rate = 1e12
+    for row in training.measure_all(args, subject.inputs, CPU, rate):
+        share = 100 * row["flops_per_image"] * common.value(row["throughput"]) / rate
+        assert common.value(row["of_matrices"]) == pytest.approx(share, rel=1e-3)
+
+
 def test_the_baseline_follows_the_published_schedule(subject: training.Subject) -> None:
     made = Baseline(subject.inputs, "convnet", {}, CPU, workers=0)
     assert made.schedule == Schedule(100, 128, 0.01, 0.9, 5e-4)
@@ -80,7 +119,7 @@ def test_the_baseline_learns() -> None:
 
 
 def test_a_pace_leaves_the_warm_up_out() -> None:
-    found = training.pace(iter([1000] * 2 + [10] * 20), 0.0, warm_up=2)
+    found = pace.pace(iter([1000] * 2 + [10] * 20), 0.0, warm_up=2)
     assert found.warmed == 2000
     assert len(found.rates) == common.REPEATS
 
@@ -163,6 +202,25 @@ def test_every_attack_is_stamped_or_says_why_not() -> None:
     assert common.value(found["badnets"]["stamps"]["2"]) > 0
 
 
+def test_poison_grows_to_most_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = {"spectral": majority.VARIANTS["spectral"]}
+    monkeypatch.setattr(majority, "VARIANTS", only)
+    victim = lab("badnets")
+    monkeypatch.setattr(
+        type(victim), "defend", lambda *_, **__: Outcome(model=victim.model, **perfect(victim))
+    )
+    (row,) = majority.measure_all([0.1], 0)
+    assert common.value(row["majority"]) > 50
+    assert [common.value(row[name]) for name in ("AUROC", "TPR", "FPR")] == [1, 100, 0]
+    record = {"results": {"rows": [row]}}
+    assert "| 0.1 | 52 % | spectral | 1.000 | 100.00 | 0.00 |" in majority.table(record)
+
+
+def perfect(victim: Lab) -> dict[str, Any]:
+    poison = victim.is_poison()
+    return {"scores": {"train": poison.float()}, "flagged": {"train": poison}}
+
+
 def test_the_workflows_overhead_is_what_its_jobs_do_not_take(tmp_path: Path) -> None:
     for name, seconds in (("train/a", 3.0), ("report", 1.0)):
         path = tmp_path / f"{name}.tsv"
@@ -204,7 +262,21 @@ def test_targets_say_what_was_measured() -> None:
             }
         }
     )
-    assert [target["met"] for target in found] == [True, False, True, False, True, True]
+    quick = [None] * 3  # airbench's were not trained
+    wanted = [True, False, *quick, True, False, True, True]
+    assert [target["met"] for target in found] == wanted
+
+
+def test_a_control_and_a_victim_of_the_quick_network_have_targets_of_their_own() -> None:
+    victims = [
+        {"recipe": "airbench", "run": f"cifar10/airbench94/{attack}/s0", **common.percents(rates)}
+        for attack, rates in (("none", {"c_acc": 0.936}), ("badnets", {"c_acc": 0.92, "asr": 0.95}))
+    ]
+    found = summary.targets({"results": {"victims": victims}})
+    met = {each["target"].partition(" >=")[0]: each["met"] for each in found}
+    assert met["airbench: control's C-Acc"] is True
+    assert met["airbench: C-Acc"] is False
+    assert met["airbench: ASR"] is True
 
 
 def test_every_defense_of_the_registry_is_planned(tmp_path: Path) -> None:
@@ -232,7 +304,7 @@ def test_a_script_runs_outside_of_the_project(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_several_train_at_once(subject: training.Subject, rows: list[dict[str, Any]]) -> None:
-    (found,) = training.together(subject, rows[1], [2], 0.1)
+    (found,) = together.together(subject, rows[1], [2], 0.1)
     assert found["jobs"] == len(found["throughput_of_each"]) == 2
     assert common.value(found["throughput"]) > 0
 
@@ -249,3 +321,38 @@ def test_jobs_run_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert common.value(cell["memory"]) > 100
     assert common.value(cell["process"]) > common.value(cell["seconds"]) > 0
     assert set(defenses.rates(made)) == {"none", "ac"}
+
+
+def test_pictures_differ_in_nothing_but_their_picture() -> None:
+    args = trigger_picture.options().parse_args([])
+    made = [trigger_picture.params(args, *each) for each in trigger_picture.VARIANTS.values()]
+    patterns = [each["attacks"]["blended"].pop("pattern") for each in made[:2]]
+    assert patterns == ["picture", "noise"]
+    assert made[0] == made[1]
+
+
+def test_the_table_of_pictures_gives_means_and_ranges() -> None:
+    rates = {"none": {"c_acc": [50.0, 60.0], "asr": [90.0, 100.0]}}
+    record = {"results": {"variants": {"blended, noise": rates}}}
+    assert "| blended, noise | 55.0 / 95.0 (90.0 to 100.0) |" in trigger_picture.table(record)
+
+
+def test_costs_are_kept_by_kind_from_projects(tmp_path: Path) -> None:
+    made = defenses.Project(tmp_path, defenses.params(defenses.options().parse_args([])))
+    (job,) = made.jobs.of("train")
+    record = {"params": job.params, "code": job.code, "seconds": 50.0, "epoch_seconds": [2.0] * 20}
+    for path in job.outputs:
+        artifacts.write_text(tmp_path / path, "x" * 100)
+    artifacts.write_json(tmp_path / job.outputs[0].with_name("provenance.json"), record)
+    found = costs.table(costs.measured([tmp_path, tmp_path]))
+    (row,) = (row for row in found if row["stage"] == "train")
+    assert (row["dataset"], row["model"], row["method"]) == ("digits", "convnet", "")
+    assert row["params"] == {"training": {"recipe": "fast"}}
+    assert row["seconds"] == 10
+    assert row["per_image"] == pytest.approx(2 / 1146, rel=1e-3)
+    assert row["bytes"] > 300
+    out = tmp_path / "costs.json"
+    costs.main([str(tmp_path), "--device", "cpu", "--note", "idle", "--out", str(out)])
+    table, machine = estimate.read(out)
+    assert estimate.kind_of(made.jobs, job) in table
+    assert ", idle, " in machine

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import torch
 
+from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.digits import Digits
 
 
@@ -35,5 +36,5 @@ def test_every_class_is_tested_alike() -> None:
 
 
 def test_digits_are_not_augmented_unless_asked() -> None:
-    assert Digits().augmentation.model_dump() == {"crop_padding": 0, "flip": False}
+    assert Digits().augmentation == Augmentation()
     assert Digits(crop_padding=2, flip=True).augmentation.crop_padding == 2

@@ -144,18 +144,213 @@ def test_unicode_names_are_alike_however_they_are_composed(top: Path) -> None:
     assert read(top).classes == ("gr\u00fcn", "犬")
 
 
-def test_hidden_and_other_files_are_passed_over(top: Path) -> None:
+def test_what_is_left_out_is_named_once(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (top / "README.txt").write_text("mine")
     (top / "cat" / "notes.txt").write_text("fluffy")
     (top / "cat" / "._0.png").write_bytes(b"junk of a file system")
     (top / ".cache").mkdir()
     assert len(read(top).train) == 16
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == (
+        f"{top}: left out, since hidden or no image of a class: "
+        ".cache, README.txt, cat/._0.png, cat/notes.txt"
+    )
+
+
+def test_many_files_that_are_left_out_are_counted(
+    top: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(8):
+        (top / "cat" / f"{i}.txt").touch()
+    read(top)
+    assert capsys.readouterr().err.endswith("cat/4.txt and 3 more\n")
+
+
+@pytest.mark.parametrize("name", ["e\nmu", "e\x1bmu", b"e\xff".decode(errors="surrogateescape")])
+def test_a_class_that_cannot_be_shown_gets_a_name_that_can(top: Path, name: str) -> None:
+    for i in range(2):
+        paint(top / name / f"{i}.png", RED)
+    classes = read(top).classes
+    assert len(classes) == 3
+    assert all(each.isprintable() for each in classes)
+
+
+def test_names_that_look_alike_are_refused(top: Path) -> None:
+    for name in ("e\nmu", "e\\nmu"):
+        paint(top / name / "a.png", RED)
+    assert "cannot be told apart" in refusal(top)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("Train", "Test"),
+        ("TRAINING", "testing"),
+        ("train", "val"),
+        ("training", "Validation"),
+    ],
+)
+def test_splits_under_other_names(top: Path, train: str, test: str) -> None:
+    split = top.parent / "split"
+    shutil.copytree(top, split / train)
+    for name, color in (("cat", RED), ("dog", GREEN)):
+        paint(split / test / name / "a.png", color)
+    raw = read(split)
+    assert len(raw.train) == 20
+    assert raw.test.images[:, :, 5, 5].tolist() == [list(RED), list(GREEN)]
+
+
+def test_a_training_folder_alone_is_split(top: Path) -> None:
+    shutil.copytree(top, top.parent / "split" / "train")
+    raw = read(top.parent / "split")
+    assert (len(raw.train), len(raw.test)) == (16, 4)
+
+
+def test_validation_images_beside_a_test_set_are_left_out_and_named(
+    top: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = top.parent / "split"
+    for name in ("train", "test", "val"):
+        shutil.copytree(top, split / name)
+    (split / "labels.csv").touch()
+    raw = read(split)
+    assert (len(raw.train), len(raw.test)) == (20, 20)
+    assert capsys.readouterr().err.endswith("labels.csv, val\n")
+
+
+def test_a_class_may_be_called_like_a_split(top: Path) -> None:
+    (top / "cat").rename(top / "train")
+    (top / "dog").rename(top / "test")
+    raw = read(top)
+    assert raw.classes == ("test", "train")
+    assert len(raw.train) == 16
+
+
+def class_beside_train(split: Path, top: Path) -> str:
+    shutil.copytree(top / "cat", split / "emu")
+    return "emu/, train/"
+
+
+def two_of_a_role(split: Path, top: Path) -> str:
+    shutil.copytree(top, split / "training")
+    return "train/, training/"
+
+
+def no_class_in_test(split: Path, top: Path) -> str:
+    shutil.copytree(top / "cat", split / "test")
+    return "test/, train/"
+
+
+def only_a_test(split: Path, _top: Path) -> str:
+    (split / "train").rename(split / "test")
+    return "test/"
+
+
+def unknown_beside_train(split: Path, top: Path) -> str:
+    shutil.copytree(top, split / "extra")
+    return "extra/, train/"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [class_beside_train, two_of_a_role, no_class_in_test, only_a_test, unknown_beside_train],
+)
+def test_splits_that_are_not_clear_say_what_was_found_and_what_is_expected(
+    top: Path, spoil: Callable[[Path, Path], str]
+) -> None:
+    split = top.parent / "split"
+    shutil.copytree(top, split / "train")
+    found = spoil(split, top)
+    said = refusal(split)
+    assert f"holds {found}, which is not clear" in said
+    assert "train/ and test/" in said
+
+
+def deepen(top: Path, values: list[int]) -> None:
+    """Cats of 16 bits per pixel, whose left half is black."""
+    for i, value in enumerate(values):
+        pixels = np.uint16([[0, value] * 8] * 16)
+        Image.fromarray(pixels).save(top / "cat" / f"{i}.png")
+
+
+@pytest.mark.parametrize(("value", "bits"), [(255, 8), (4095, 12), (1023, 10), (3, 8)])
+def test_eight_or_twelve_bits_in_sixteen_do_not_turn_black(
+    top: Path, value: int, bits: int
+) -> None:
+    deepen(top, [value] * 10)
+    said = refusal(top)
+    assert "0.png' and 9 more have 16 bits" in said
+    assert f"`grey_bits: {bits}`" in said
+    cat = read(top, size=16, grey_bits=bits).train.images[0]
+    assert cat[0, 0].tolist() == [0, value >> (bits - 8)] * 8
+
+
+def test_dark_images_among_bright_ones_are_read(top: Path) -> None:
+    deepen(top, [255] * 9 + [65535])
+    assert len(read(top).train) == 16
+
+
+def test_more_than_the_bits_that_count_is_refused(top: Path) -> None:
+    deepen(top, [255] * 9 + [256])
+    with pytest.raises(DataError, match=r"9\.png.*it holds 256, more than `grey_bits: 8` can"):
+        read(top, grey_bits=8)
+
+
+def deep_colours(path: Path, value: int) -> None:
+    """A PNG with 16 bits per colour, which Pillow cannot write."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    rows = (b"\0" + struct.pack(">H", value) * 24) * 8
+    body = header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def test_colours_of_sixteen_bits(top: Path) -> None:
+    for i in range(10):
+        deep_colours(top / "cat" / f"{i}.png", 255)
+    assert "convert them to 8 bits" in refusal(top)
+    for i in range(10):
+        deep_colours(top / "cat" / f"{i}.png", 200 << 8)
+    assert int(read(top).train.images[0].max()) == 200
+
+
+def test_more_than_one_frame_is_refused(top: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, GREEN)]
+    frames[0].save(top / "cat" / "0.png", save_all=True, append_images=frames[1:])
+    assert "0.png" in refusal(top)
+    assert "more than one frame" in refusal(top)
 
 
 def test_a_link_within_the_folder_is_followed(top: Path) -> None:
     (top / "cat" / "link.png").symlink_to(top / "cat" / "0.png")
     raw = read(top)
     assert len(raw.train) + len(raw.test) == 21
+
+
+def test_images_that_dvc_made_links_of_are_read(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(top.parent)
+    objects = top.parent / ".dvc/cache/files/md5/ab"
+    objects.mkdir(parents=True)
+    before = read(top)
+    for number, path in enumerate(sorted(top.rglob("*.png"))):
+        path.rename(objects / str(number))
+        path.symlink_to(objects / str(number))
+    after = read(top)
+    assert torch.equal(after.train.images, before.train.images)
+    assert torch.equal(after.test.images, before.test.images)
+
+
+@pytest.mark.parametrize("place", ["", "elsewhere"], ids=["cleaned", "moved"])
+def test_what_dvcs_cache_has_lost_is_to_be_checked_out_again(
+    top: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(top.parent)
+    (top.parent / ".dvc").mkdir()
+    (top / "cat/0.png").unlink()
+    (top / "cat/0.png").symlink_to(top.parent / place / ".dvc/cache/files/md5/ab/cd")
+    message = refusal(top)
+    assert "0.png" in message
+    assert message.endswith("`dvc checkout` restores it, or `dvc pull`")
 
 
 def one_class(top: Path) -> str:
@@ -320,11 +515,6 @@ def line_break_in_name(top: Path) -> str:
     return "a\\nb.png"
 
 
-def unprintable_class(top: Path) -> str:
-    paint(top / "e\nmu" / "a.png", RED)
-    return "e\\nmu"
-
-
 def missing(top: Path) -> str:
     shutil.rmtree(top)
     return top.name
@@ -361,7 +551,6 @@ def missing(top: Path) -> str:
         empty,
         truncated_png,
         line_break_in_name,
-        unprintable_class,
         missing,
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdb.datasets.split import part_counts, part_mask
+from bdb.datasets.split import drawn, part_counts, part_mask
 from bdb.training.seeds import numpy_generator
 
 COUNTS = st.lists(st.integers(0, 300), min_size=1, max_size=50)
@@ -43,3 +43,9 @@ def test_every_image_of_a_class_has_the_same_chance() -> None:
     drawn = sum(part_mask(labels, 0.2, numpy_generator(seed)).astype(int) for seed in range(500))
     assert drawn.min() > 60
     assert drawn.max() < 140
+
+
+def test_where_a_class_has_too_few_all_of_it_is_drawn() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    mask = drawn(labels, [2, 3, 0], numpy_generator(0))
+    assert np.bincount(labels[mask]).tolist() == [2, 1]

@@ -18,6 +18,8 @@ import yaml
 
 from bdb import artifacts, layout, presets, registry
 from bdb.jobs import jobs as all_jobs
+from bdb.jobs.job import Job
+from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
 from bdb.testing import quick
 from bdb.training import device as devices
@@ -30,7 +32,8 @@ KINDS = {"attack": "attacks", "defense": "defenses", "analysis": "analyses"}
 def parameters() -> dict[str, Any]:
     """Every method on a fifth of digits, as short as it can be."""
     raw: dict[str, Any] = yaml.safe_load(presets.text("digits"))
-    raw["grid"] |= {"seed": [0], **{kind: ["*"] for kind in KINDS}}
+    raw["grid"] = raw["grid"][0] | {"seed": [0], **{kind: ["*"] for kind in KINDS}}
+    raw["grid"]["poison_ratio"] = [RUN.poison_ratio]
     raw["datasets"] = {"digits": {"train_share": 0.3, "crop_padding": 2, "flip": True}}
     raw["models"] = {"convnet": {"width": 8}}
     for kind, section in KINDS.items():
@@ -51,10 +54,20 @@ def do(stage: str, *arguments: Any) -> None:
     importlib.import_module(f"bdb.stages.{stage}").run(all_jobs.from_params(), *arguments)
 
 
+def make(job: Job, jobs: Jobs) -> None:
+    """Do a job, and first whatever makes what it reads."""
+    makers = {path: each for each in jobs for path in each.outputs}
+    for path in job.inputs:
+        if not path.is_file():
+            make(makers[path], jobs)
+    first, *others = job.arguments
+    do(job.stage, first if job.stage == "prepare" else Run.parse(first), *others)
+
+
 @pytest.fixture
 def accelerator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that a stage does happens on the pretended device."""
-    read, generator = artifacts.read_tensors, seeds.generator
+    read, generator, tensor = artifacts.read_tensors, seeds.generator, torch.tensor
 
     def read_there(path: Path, device: Any = "cpu") -> Any:
         tensors, metadata = read(path)
@@ -65,7 +78,11 @@ def accelerator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
             return generator(seed, *names)
         return pretended.Generator().manual_seed(seeds.derive(seed, *names))
 
+    def tensor_there(*values: Any, device: Any = "cpu", **options: Any) -> torch.Tensor:
+        return tensor(*values, **options).to(device)  # torch does not ask a mode for this one
+
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(torch, "tensor", tensor_there)
     monkeypatch.setattr(devices, "pick", lambda: pretended.DEVICE)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(artifacts, "read_tensors", read_there)
@@ -88,9 +105,10 @@ def test_prepare_and_the_clean_model() -> None:
 @pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("name", [n for n in registry.names("attack") if n != "none"])
 def test_attack(name: str) -> None:
-    run = Run(RUN.dataset, RUN.model, name, RUN.ratio, RUN.seed)
-    do("poison", run)
-    do("train", run)
+    jobs = all_jobs.from_params()
+    runs = (run for run in jobs.plan.runs if run.attack == name)
+    run = next(runs)  # Poison in the loss has no ratio.
+    make(jobs.train(run), jobs)
     assert predictions(layout.victim(run))["confidence"].between(0, 1).all()
 
 

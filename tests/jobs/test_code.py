@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bdb.errors import BdbError
 from bdb.jobs import catalogue, code
 
 FILES = {
@@ -50,12 +51,26 @@ def test_code_changes_all_that_import_it_and_nothing_else(toy: Path) -> None:
     assert changed == {"toy.one", "toy.sub.three"}
 
 
+@pytest.mark.parametrize("name", [".#one.py", "._one.py", "one-old.py", "2.py", ".old/one.py"])
+def test_what_cannot_be_imported_by_name_is_no_module(toy: Path, name: str) -> None:
+    before = code.files(["toy"])
+    (toy / name).parent.mkdir(exist_ok=True)
+    (toy / name).symlink_to("nowhere")
+    assert code.files(["toy"]) == before
+
+
+def test_a_module_that_leads_nowhere_is_named(toy: Path) -> None:
+    (toy / "four.py").symlink_to("nowhere")
+    with pytest.raises(BdbError, match=r"toy/four\.py: not a file"):
+        code.files(["toy"])
+
+
 def test_a_method_does_not_depend_on_its_siblings() -> None:
     known = catalogue.load()
     badnets = known.get("attack", "badnets")
     sources = dict(known.sources)
     before = code.identity(sources, ["bdb.stages.poison", badnets.module])
-    sources["bdb.attacks.blended"] = code.Source("changed", ())
+    sources["bdb.attacks.data_poisoning.blended"] = code.Source("changed", ())
     assert code.identity(sources, ["bdb.stages.poison", badnets.module]) == before
     sources["bdb.attacks.poisoning"] = code.Source("changed", ())
     assert code.identity(sources, ["bdb.stages.poison", badnets.module]) != before

@@ -38,6 +38,18 @@ def test_a_cell_reads_features_only_if_its_defense_needs_them() -> None:
     assert reading == ["ac", "spectral"]
 
 
+def test_a_cell_leaves_evidence_only_if_its_defense_declares_some() -> None:
+    jobs = planned(defense=["nc", "ac", "ft"])
+    leaving = [
+        job.arguments[1]
+        for job in jobs.of("defend")
+        if layout.evidence(POISONED, job.arguments[1]) in job.outputs
+    ]
+    assert leaving == ["nc"]
+    read = [path for path in jobs.report().inputs if path.name == "evidence.safetensors"]
+    assert read == [layout.evidence(POISONED, "nc")]
+
+
 def test_features_hang_on_the_victim_and_not_on_the_defenses() -> None:
     made = planned(attack=["none", "wanet"], defense=["ac", "spectral"])
     poisoned = replace(POISONED, attack="wanet")
@@ -57,4 +69,4 @@ def test_every_job_comes_after_those_that_it_reads() -> None:
     for job in jobs:
         assert made.issuperset(job.inputs), job.name
         made.update(job.outputs)
-    assert {job.stage for job in jobs} == set(STAGES) - {"clean"}
+    assert {job.stage for job in jobs} == set(STAGES) - {"clean", "surrogate"}

@@ -49,6 +49,8 @@ def test_it_accepts_every_preset(name: str) -> None:
         demo(attacks__stripe={"rows": 2}),
         demo(defenses__anp={"threshold": None}),
         demo(training__lr=1),
+        demo() | {"grid": [demo()["grid"], demo(grid__attack=["b*"])["grid"]]},
+        demo(validity__min_asr=0.5),
     ],
 )
 def test_it_accepts_globs_and_methods_of_other_packages(raw: dict[str, Any]) -> None:
@@ -69,6 +71,9 @@ def test_it_accepts_globs_and_methods_of_other_packages(raw: dict[str, Any]) -> 
         demo(training__recipe="slow"),
         demo(training__epoch=3),
         demo(clean_set__source="stolen"),
+        demo(validity__min_asr=80),
+        demo() | {"grid": []},
+        demo() | {"grid": [demo(grid__atack=[])["grid"]]},
     ],
 )
 def test_it_refuses_what_bdb_refuses(raw: dict[str, Any]) -> None:
@@ -91,7 +96,8 @@ def test_training_has_the_recipes_and_their_values() -> None:
     training = SCHEMA["properties"]["training"]["properties"]
     assert training.keys() == {"recipe", *Recipe.model_fields}
     assert training["recipe"]["enum"] == list(RECIPES)
-    assert training["epochs"]["description"] == "passes over the data; paper: 100; fast: 14"
+    epochs = "passes over the data; paper: 100; fast: 14; airbench: 10"
+    assert training["epochs"]["description"] == epochs
     assert "default" not in training["epochs"]
 
 

@@ -19,7 +19,25 @@ def test_decisions_by_hand() -> None:
 
 def test_nothing_flagged_misses_everything() -> None:
     rates = detection.rates(TRUTH, np.zeros(100, dtype=bool))
+    assert math.isnan(rates.pop("flagged_cross"))
     assert rates == {"tpr": 0.0, "fpr": 0.0, "f1": 0.0}
+
+
+def test_flagged_cross_samples_are_a_share_of_their_own_and_no_false_positives() -> None:
+    flagged, cross = np.zeros(100, dtype=bool), np.zeros(100, dtype=bool)
+    cross[:8] = True
+    flagged[[0, 1, 50, 98]] = True
+    rates = detection.rates(TRUTH, flagged, cross)
+    assert rates["flagged_cross"] == pytest.approx(2 / 8)
+    assert rates["fpr"] == pytest.approx(1 / 90)
+    assert rates["tpr"] == 0.5
+    assert rates["f1"] == pytest.approx(2 / 4)
+
+
+def test_without_poison_only_false_positives_are_counted() -> None:
+    rates = detection.rates(np.zeros(10, dtype=bool), np.arange(10) < 3)
+    assert rates["fpr"] == pytest.approx(0.3)
+    assert all(math.isnan(rates[name]) for name in ("tpr", "f1", "flagged_cross"))
 
 
 def test_higher_is_more_suspicious() -> None:

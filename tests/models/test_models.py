@@ -1,5 +1,6 @@
 """The contract of every registered architecture, on images of 32 x 32."""
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from bdb import registry
 from bdb.datasets.base import DataSpec
 from bdb.errors import ParamsError
-from bdb.models import base
+from bdb.models import base, surgery
 from bdb.models.base import Classifier, ModelSpec
 from bdb.models.torchvision_nets import NETS
 from bdb.training import seeds
@@ -24,6 +25,16 @@ DATA = DataSpec(
     std=(0.2, 0.3, 0.4),
 )
 HEAVY = {"convnext_tiny", "densenet161", "vgg19_bn", "vit_b_16"}
+# Convolutions that no batch norm follows: their maps are first pooled, summed or concatenated, or
+# are gates. In every other network each has a norm, so that pruning of norms can cut it.
+BARE = {
+    "airbench94": r"whitening|group\d\.0",
+    "densenet161": r".*(denselayer\d+\.conv2|transition\d\.conv)",
+    "efficientnet_b3": r".*\.fc[12]",
+    "mobilenet_v3_large": r".*\.fc[12]",
+    "preactresnet18": r"layer\d\.\d\.(conv2|shortcut\.0)",
+    "wrn16_2": r"layer\d\.\d\.(conv2|shortcut\.0)",
+}
 every_model = pytest.mark.parametrize(
     "name",
     [
@@ -83,7 +94,8 @@ class TestEveryModel:
             keep(layer)
         try:
             model(images)[:, 0].sum().backward()
-            gradients = [parameter.grad for parameter in model.parameters()]
+            trained = [each for each in model.parameters() if each.requires_grad]
+            gradients = [parameter.grad for parameter in trained]
         finally:
             model.zero_grad()
             for handle in hooks:
@@ -100,6 +112,21 @@ class TestEveryModel:
         sides = [output.shape[2] for output in maps.values()]
         assert sides == sorted(sides, reverse=True)
 
+    def test_the_tail_goes_on_from_every_stage(self, name: str, images: Tensor) -> None:
+        model = model_of(name)
+        with surgery.recording(model, model.attention_layers) as stages, torch.no_grad():
+            logits = model(images)
+        for layer, maps in stages.items():
+            if not model.has_tail:
+                with pytest.raises(ValueError, match="it goes from no layer"):
+                    model.tail(layer, maps)
+                continue
+            wanted = maps.clone().requires_grad_()
+            found = model.tail(layer, wanted)
+            torch.testing.assert_close(found, logits, atol=1e-4, rtol=1e-4)
+            (gradient,) = torch.autograd.grad(found.sum(), wanted)
+            assert gradient.abs().sum() > 0
+
     def test_saved_and_loaded_it_says_the_same(
         self, name: str, images: Tensor, tmp_path: Path
     ) -> None:
@@ -112,6 +139,21 @@ class TestEveryModel:
             assert torch.allclose(loaded(images), model(images), atol=1e-5)
         assert alike(loaded, model)
 
+    def test_it_offers_what_it_says(self, name: str) -> None:
+        model, offers = model_of(name), registry.get("model", name).offers  # type: ignore[attr-defined]
+        assert ("batch_norm" in offers) == bool(surgery.batch_norms(model))
+        assert ("maps" in offers) == bool(model.attention_layers)
+        assert ("features" in offers) == model.has_features
+
+    def test_a_norm_follows_each_convolution_that_is_not_named(self, name: str) -> None:
+        model = model_of(name)
+        if surgery.batch_norms(model):
+            normed = {id(conv) for conv, _ in surgery.conv_norm_pairs(model)}
+            convs = [each for each in model.named_modules() if isinstance(each[1], nn.Conv2d)]
+            bare = {layer for layer, conv in convs if id(conv) not in normed}
+            assert {each for each in bare if not re.fullmatch(BARE.get(name, ""), each)} == set()
+            assert (name in BARE) == bool(bare)
+
     def test_the_seed_makes_the_weights(self, name: str) -> None:
         torch.manual_seed(5)
         before = torch.get_rng_state()
@@ -122,6 +164,25 @@ class TestEveryModel:
 
     def test_no_layer_works_in_place(self, name: str) -> None:
         assert not any(getattr(module, "inplace", False) for module in model_of(name).modules())
+
+
+def test_only_a_vision_transformer_has_no_tail() -> None:
+    lacking = [name for name, entry in NETS.items() if entry.tokens]
+    assert lacking == ["vit_b_16"]
+
+
+def test_the_tail_of_a_wrapped_model_passes_through_the_wrapper(images: Tensor) -> None:
+    inner = build("convnet")
+    model = base.wrap(inner, "feature_mask").eval()
+    model.get_buffer("mask")[:3] = 0
+    with surgery.recording(model, model.attention_layers) as stages, torch.no_grad():
+        logits = model(images)
+        found = model.tail("inner.layer2", stages["inner.layer2"].clone())
+    torch.testing.assert_close(found, logits)
+    with pytest.raises(ValueError, match=r"no tail from 'inner.stem' in evaluation mode"):
+        model.tail("inner.stem", images)
+    with pytest.raises(ValueError, match="in training mode"):
+        model.train().tail("inner.layer2", images)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,10 @@
-"""Full and read-only file systems: one line that says so, and nothing finished is lost."""
+"""Full and read-only file systems: one line that says so, and nothing finished is lost.
+
+Where only the cache is concerned, the run goes on without it.
+"""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +55,7 @@ def new_disk() -> Iterator[Callable[[Path], Disk]]:
 
 # Sizes at which the first, a middle, and a late job find no room.
 @pytest.mark.parametrize("size", ["16k", "3m", "8m"])
-def test_a_full_cache_is_named_in_one_line_and_the_run_resumes(
+def test_a_full_cache_is_named_in_one_line_and_the_run_goes_on(
     new_grid: Callable[..., Any],
     finished: Any,
     new_disk: Callable[[Path], Disk],
@@ -61,8 +65,8 @@ def test_a_full_cache_is_named_in_one_line_and_the_run_resumes(
     project, disk = new_grid(), new_disk(tmp_path / "cache")
     disk.mount(size)
     (project.folder / ".dvc/config.local").write_text(f"[cache]\ndir = {disk.place}\n")
-    line = fails_with_one_line(project, "No space left on device")
-    assert line.startswith(f"bdb: cache {disk.place} cannot be written: ")
+    line = goes_on_with_one_line(project, "No space left on device")
+    assert line.startswith(f"cache {disk.place} cannot be written: ")
     assert resumes(project, disk, finished)
 
 
@@ -82,7 +86,7 @@ def test_a_full_project_folder_is_named_in_one_line_and_the_run_resumes(
     assert resumes(project, disk, finished)
 
 
-def test_a_read_only_cache_is_refused_before_computing(
+def test_a_read_only_cache_is_done_without(
     new_grid: Callable[..., Any], finished: Any, new_disk: Callable[[Path], Disk], tmp_path: Path
 ) -> None:
     project, disk = new_grid(), new_disk(tmp_path / "cache")
@@ -90,9 +94,8 @@ def test_a_read_only_cache_is_refused_before_computing(
     (project.folder / ".dvc/config.local").write_text(f"[cache]\ndir = {disk.place}\n")
     project.make("data/prepared/digits/train.safetensors")
     disk.remount("ro")
-    line = fails_with_one_line(project, "Read-only file system")
-    assert line.startswith(f"bdb: cache {disk.place} cannot be written: ")
-    assert not list((project.folder / "data/poisoned").rglob("*.safetensors"))
+    line = goes_on_with_one_line(project, "Read-only file system")
+    assert line.startswith(f"cache {disk.place} cannot be written: ")
     disk.remount("rw")
     assert resumes(project, disk, finished)
 
@@ -101,11 +104,22 @@ def fails_with_one_line(project: Any, reason: str) -> str:
     """Run until the disk stops it; what the first failing job said."""
     done = project.snakemake()
     assert done.returncode != 0, done.stdout + done.stderr
+    return the_line(project, reason)
+
+
+def goes_on_with_one_line(project: Any, reason: str) -> str:
+    """Run to the end; what the first job said that could not use the cache."""
+    project.make()
+    return the_line(project, reason)
+
+
+def the_line(project: Any, reason: str) -> str:
     logs = {path: path.read_text() for path in (project.folder / "logs").rglob("*.log")}
+    logs.pop(project.folder / "logs" / "record.log", None)  # It repeats what DVC says of the same.
     lines = [line for text in logs.values() for line in text.splitlines()]
     assert not [line for line in lines if "Traceback" in line], "\n".join(lines)
     said = [line for line in lines if reason in line]
-    assert said, "\n".join([*lines, done.stderr])
+    assert said, "\n".join(lines)
     say(f"\n{said[0]}")
     return str(said[0])
 
@@ -115,6 +129,7 @@ def resumes(project: Any, disk: Disk, finished: Any) -> bool:
     disk.remount("size=200m")
     project.make()
     assert (project.folder / "results/board.csv").read_bytes() == finished.board
-    left = [str(path) for path in disk.place.rglob(".*.tmp")]
-    assert left == []
+    # DVC's own, of its record that failed, have no process in their names; they go after a day.
+    left = [path.name for path in disk.place.rglob(".*.tmp")]
+    assert [name for name in left if re.fullmatch(r".+\.\d+\.tmp", name)] == []
     return bool(project.is_clean())

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.reliability
 
 # What tells how long the jobs took; the page shows it too.
 TIMED = {"provenance.json", "costs.csv", "board.parquet", "index.html"}
-TIMES = ("seconds", "epoch_seconds", "memory_mb")
+TIMES = ("date", "seconds", "epoch_seconds", "memory_mb")
 
 
 def test_equal_parameters_give_equal_bytes(new_grid: Callable[..., Any]) -> None:
@@ -32,7 +32,8 @@ def test_equal_parameters_give_equal_bytes(new_grid: Callable[..., Any]) -> None
 
 def tell_what_threads_change(project: Any, of_one: dict[str, str]) -> None:
     """Sums are taken in another order then; no more than that is promised."""
-    stages = ("prepare", "poison", "train", "features", "defend", "detect", "analyze")
+    stages = ("prepare", "surrogate", "trigger", "poison", "train", "features", "defend")
+    stages += ("detect", "defend_with_evidence", "analyze", "analyze_cell")
     project.make("--set-threads", *(f"{stage}=2" for stage in stages))
     of_two = hashes(project)
     assert of_two.keys() == of_one.keys()

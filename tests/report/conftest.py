@@ -32,6 +32,8 @@ def _row(attack: str, ratio: float, seed: int, defense: str) -> dict[str, object
         "ra": 0.9 * (1 - weak),
         "der": 0.5 + 0.5 * (1 - weak),
         "rir": math.nan if defense == "none" else 0.4,
+        "failed_attack": False,
+        "validity": "",
         "comparison": "",
         "reason": "",
         "train_auroc": 0.7 + 0.2 * spread if detects else math.nan,

@@ -37,14 +37,16 @@ def test_means_and_intervals_over_seeds() -> None:
     assert summary.loc["none", "seeds"] == 3
     assert summary.loc["none", "asr_mean"] == pytest.approx(0.9)
     # Student's t with two degrees of freedom: 4.303 times 0.1 over the square root of 3.
-    assert summary.loc["none", "asr_ci95"] == pytest.approx(0.2484, abs=1e-4)
+    assert summary.loc["none", "asr_low"] == pytest.approx(0.9 - 0.2484, abs=1e-4)
+    assert summary.loc["none", "asr_high"] == 1.0  # Not 1.1484, which no rate can be.
+    assert summary.loc["none", ["asr_min", "asr_max"]].tolist() == pytest.approx([0.8, 1.0])
     assert summary.loc["ft", "c_acc_loss_mean"] == pytest.approx(0.02)
     assert math.isnan(summary.loc["none", "der_mean"])
 
 
 def test_one_seed_has_no_interval() -> None:
     alone = frame()[lambda table: table["seed"] == 0]
-    assert boards.summarise(alone)["asr_ci95"].isna().all()
+    assert boards.summarise(alone)[["asr_low", "asr_high"]].isna().all(axis=None)
 
 
 def test_the_table_in_markdown() -> None:

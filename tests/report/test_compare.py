@@ -52,6 +52,19 @@ def test_the_anchors_are_as_published(attack: str, ratio: float) -> None:
     assert rates == pytest.approx([value / 100 for value in ANCHORS[attack, ratio]])
 
 
+def test_an_instance_is_compared_with_the_method_behind_its_name() -> None:
+    """Of both kinds; only its other fields make it incomparable."""
+    own = {"attack": "mine", "setting": "mine.method=badnets"}
+    changed = own | {"setting": "mine.method=badnets mine.target=3"}
+    cells = [cell(**own), cell(**changed), cell(defense="long", setting="long.method=ft")]
+    table = compare.judge(pd.DataFrame(cells))
+    assert list(table["published_asr"][:2]) == pytest.approx([0.9503, 0.9503])
+    assert list(table["comparison"][:2]) == [WITHIN, OTHER]
+    assert table["reason"][1] == "mine.target=3"
+    (ft,) = compare.judge(pd.DataFrame([cell(defense="ft")])).to_dict("records")
+    assert table["published_asr"][2] == ft["published_asr"]
+
+
 def test_every_published_figure_is_a_rate_and_every_cell_stands_once() -> None:
     table = compare.published()
     rates = table[[f"published_{name}" for name in compare.RATES]]

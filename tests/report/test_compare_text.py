@@ -30,6 +30,10 @@ def write(board: pd.DataFrame, folder: Path) -> None:
     artifacts.write_text(path, tables.csv(boards.without_costs(judged)))
 
 
+def write_board(board: pd.DataFrame) -> None:
+    artifacts.write_table(Path("results/board.parquet"), board)
+
+
 def test_a_row_is_a_mean_over_seeds(board: pd.DataFrame) -> None:
     table = compare.table(kept.read(["results/board.csv"]))
     assert len(table) == len(board) / 3
@@ -72,6 +76,40 @@ def test_a_kept_board_is_never_overwritten() -> None:
     with pytest.raises(ParamsError, match="is there already"):
         kept.keep("it")
     assert Path("results/boards/it.csv").read_bytes() == before
+
+
+def test_rows_join_a_kept_board_and_replace_those_of_their_cell() -> None:
+    kept.keep("it")
+    board = artifacts.read_table(Path("results/board.parquet"))
+    rows = board[board["defense"] == "ft"]
+    renewed = rows.assign(asr=0.125, date="2026-11-25T12:00:00+00:00")
+    others = rows.assign(defense="fst")
+    write_board(pd.concat([others, renewed]))
+    joined = pd.read_csv(kept.keep("it", add=True), keep_default_na=False)
+    assert len(joined) == len(board) + len(others)
+    replaced = joined[joined["defense"] == "ft"]
+    assert set(replaced["asr"].astype(float)) == {0.125}
+    assert set(replaced["date"]) == {"2026-11-25T12:00:00+00:00"}
+    assert [*joined["defense"][: len(board)]] == [*board["defense"]]
+    other = joined[~joined["defense"].isin(["ft", "fst"])]
+    same = board[board["defense"] != "ft"]
+    assert other["asr"].astype(float).tolist() == pytest.approx(same["asr"].tolist(), abs=1e-6)
+
+
+def test_a_row_whose_control_was_kept_before_is_judged_by_it(board: pd.DataFrame) -> None:
+    full = board.assign(dataset="cifar10", model="preactresnet18")
+    control = full[full["attack"] == "none"]
+    weak = full[full["attack"] == "sig"].assign(c_acc=0.01)
+    write_board(control)
+    kept.keep("it")
+    write_board(weak)
+    joined = pd.read_csv(kept.keep("it", add=True), keep_default_na=False)
+    said = joined[joined["attack"] == "sig"]["validity"]
+    assert said.str.contains("points below the control's").all()
+
+
+def test_adding_to_a_board_that_is_not_there_keeps_it() -> None:
+    assert kept.keep("new", add=True).read_text().startswith("dataset,")
 
 
 BROKEN = {
@@ -173,6 +211,7 @@ def test_the_commands(project: Any) -> None:
     table = pd.read_csv(project.folder / "it.csv", keep_default_na=False)
     assert {*compare.KEYS, *compare.SETTING, "seeds", *compare.COLUMNS} <= set(table.columns)
     assert project.bdb("keep", "mine").stdout == "results/boards/mine.csv\n"
+    assert project.bdb("keep", "mine", "--add").stdout == "results/boards/mine.csv\n"
     again = project.bdb("compare", "mine", "--markdown")
     assert again.stdout.startswith("| dataset |")
     for wrong in (["compare", "yours"], ["compare", "--stops", "0"], ["keep", "mine"]):

@@ -13,6 +13,7 @@ VICTIM = {
     "recipe": "fast",
     "clean_set": "reserved",
     "setting": "preactresnet18.width=16",
+    "failed_attack": False,
 }
 
 

@@ -6,14 +6,26 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from bdb.errors import ArtifactError
 from bdb.report import board as boards
-from bdb.report import compare, page
+from bdb.report import compare, gallery, page, sheet
+from bdb.report.gallery import Exhibit
+from bdb.report.sheet import Column, Sheet
 
 RUN = "digits/convnet/badnets/0.1/s0"
+PIXEL = sheet.picture(np.full((1, 2, 2), 0.5))
+SHEET = Sheet(
+    rows=("trigger", "anomaly_index"),
+    columns=(
+        Column("0", is_target=True, is_suspected=True, cells=(PIXEL, "3.14")),
+        Column("<i>", is_target=False, is_suspected=False, cells=(PIXEL, "-0.5")),
+    ),
+    left_out=8,
+    path=Path("results/cells/it/evidence.safetensors"),
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",
@@ -32,13 +44,17 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on thi
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, board, summary) -> Path:
-    """A page with one real picture and one that says a word."""
+    """A page with two pictures of a run, and what a defense found in it."""
     folder = tmp_path_factory.mktemp("page")
     picture = folder / "triggers.svg"
     picture.write_text('<svg xmlns="http://www.w3.org/2000/svg"><text>stamp</text></svg>')
-    pictures = {f"{RUN}/triggers": picture, f"{RUN}/tsne": picture}
+    uri = gallery.embed(picture)
+    shown = {
+        RUN: Exhibit(RUN, {"triggers": uri, "tsne": uri}),
+        f"{RUN}/nc": Exhibit(f"{RUN} under nc", sheet=SHEET),
+    }
     path = folder / "report" / "index.html"
-    page.write(path, board, summary, pictures, {"recipe": "fast <b>&", "runs": "18"})
+    page.write(path, board, summary, shown, {"recipe": "fast <b>&", "runs": "18"})
     return path
 
 
@@ -153,11 +169,14 @@ def test_facts_are_escaped(written: Path) -> None:
     assert "fast &lt;b&gt;&amp;" in written.read_text()
 
 
-def test_a_missing_picture_is_named(tmp_path: Path, board, summary) -> None:
-    pictures = {f"{RUN}/tsne": tmp_path / "gone.svg"}
-    with pytest.raises(ArtifactError, match=r"gone\.svg"):
-        page.write(tmp_path / "index.html", board, summary, pictures, {})
-    assert not (tmp_path / "index.html").exists()
+def test_what_was_found_is_a_table_with_the_true_target_marked(written: Path) -> None:
+    found = Page(written.read_text())
+    head, *rows = found.tables[f"{RUN}/nc/evidence"]
+    assert [" ".join(cell.split()) for cell in head] == ["class", "0 true target suspected", "<i>"]
+    assert [row[0].strip() for row in rows] == ["trigger", "anomaly index"]
+    assert [cell.strip() for cell in rows[1][1:]] == ["3.14", "-0.5"]
+    assert found.addresses.count(PIXEL) == 2
+    assert "8 more in" in written.read_text()
 
 
 @needs_chromium
@@ -193,8 +212,8 @@ def test_the_page_fills_its_tables_and_draws_its_charts(
     assert len(found.tables["means-table"]) == len(summary) + 1
     assert sorted(found.commands) == sorted(board["command"])
     means = [
-        f"{100 * mean:.1f} ± {100 * half:.1f}"
-        for mean, half in zip(summary["asr_mean"], summary["asr_ci95"], strict=True)
+        f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        for mean, low, high in summary[["asr_mean", "asr_low", "asr_high"]].to_numpy()
     ]
     assert found.column("means-table", "ASR %") == means
 
@@ -234,6 +253,25 @@ def test_clicks_sort_filter_and_keep_missing_values_last(
 
 
 @needs_chromium
+def test_an_attack_without_a_ratio_stands_in_the_charts_of_every_ratio(
+    tmp_path: Path, board, summary
+) -> None:
+    """Its ratio is 0, as the control's, and reads as a dash."""
+    boundless = [
+        frame.assign(poison_ratio=frame["poison_ratio"].where(frame["attack"] != "sig", 0.0))
+        for frame in (board, summary)
+    ]
+    path = tmp_path / "index.html"
+    page.write(path, boundless[0], boundless[1], {}, {})
+    found = _open(path, tmp_path, "#?attack=sig")
+    assert set(found.column("board-table", "Ratio")) == {"–"}
+    defenses = board["defense"].nunique()
+    # The control, sig, and the attacks of the first ratio, in two maps.
+    attacks = 2 + board.query("poison_ratio == 0.1 and attack != 'sig'")["attack"].nunique()
+    assert found.text.count('<g class="heatmap-label') == 2 * attacks * defenses
+
+
+@needs_chromium
 def test_several_data_sets_get_a_selector_and_a_column(tmp_path: Path, board, summary) -> None:
     both = [pd.concat([frame, frame.assign(dataset="cifar10")]) for frame in (board, summary)]
     path = tmp_path / "index.html"
@@ -267,3 +305,41 @@ def test_without_published_figures_there_is_no_column_for_them(
     found = _open(written, tmp_path)
     assert "Compared" not in found.tables["board-table"][0]
     assert "Published figures" not in found.text.split("<script", 1)[0]
+
+
+OPENED = """
+  const opened = [...document.querySelectorAll(".run[open]:not([hidden])")].map((run) => run.id);
+  document.documentElement.dataset.opened = opened.join(" ");
+"""
+
+
+@needs_chromium
+def test_a_row_leads_to_its_pictures_and_to_what_its_defense_found(
+    written: Path, tmp_path: Path, board
+) -> None:
+    script = f"""
+      document.querySelectorAll(".run").forEach((run) => {{ run.open = false; }});
+      byId("runs").value = "no such run"; byId("runs").dispatchEvent(new Event("input"));
+      document.querySelector('#board-table a[href$="/nc"]').click();
+      {OPENED}
+    """
+    found = _open(written, tmp_path, script=script)
+    assert found.root["data-opened"] == f"{RUN}/nc"
+    links = dict(zip(board["command"], found.column("board-table", "Pictures"), strict=True))
+    shown = board[(board["attack"] == "badnets") & (board["poison_ratio"] == 0.1)]
+    shown = shown[shown["seed"] == 0].set_index("defense")["command"]
+    assert (links[shown["none"]], links[shown["nc"]]) == ("2 pictures", "1 picture")
+    assert sum(text != "–" for text in links.values()) == 2
+
+
+@needs_chromium
+def test_the_address_of_a_cell_opens_what_was_found_in_it(written: Path, tmp_path: Path) -> None:
+    found = _open(written, tmp_path, f"#{RUN}/nc", script=OPENED)
+    assert found.root["data-opened"] == f"{RUN} {RUN}/nc"
+
+
+@needs_chromium
+def test_without_pictures_no_row_links_to_any(tmp_path: Path, board, summary) -> None:
+    path = tmp_path / "index.html"
+    page.write(path, board, summary, {}, {})
+    assert "Pictures" not in _open(path, tmp_path).tables["board-table"][0]

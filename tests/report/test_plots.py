@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -36,9 +37,18 @@ def test_a_missing_cell_is_shown_as_such(board, summary, tmp_path: Path, texts) 
 
 
 def test_one_seed_and_no_measured_rate_are_drawn(board, summary, tmp_path: Path) -> None:
-    one = summary.assign(asr_ci95=float("nan"), c_acc_ci95=float("nan"), asr_mean=float("nan"))
+    one = summary.assign(
+        **dict.fromkeys(["asr_low", "asr_high", "c_acc_low", "c_acc_high", "asr_mean"], math.nan)
+    )
     plots.write(board[board["seed"] == 0], one, tmp_path)
     assert (tmp_path / "tradeoff.svg").stat().st_size > 1000
+
+
+def test_a_control_alone_is_drawn_without_a_warning(board, summary, tmp_path: Path, texts) -> None:
+    own = summary[summary["attack"] == "none"]
+    own = pd.concat([own, own.assign(attack="none_wanet")])
+    plots.write(board[board["attack"] == "none"], own, tmp_path)
+    assert "no attack, trained as wanet" in texts(tmp_path / "asr.svg")
 
 
 def test_data_sets_and_models_have_a_map_each(board, summary, tmp_path: Path, texts) -> None:

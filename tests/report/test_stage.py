@@ -3,11 +3,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import escape
 
 from bdb import params, presets
 from bdb.jobs import catalogue, plan
 from bdb.jobs.jobs import REPORT, Jobs
 from bdb.report import board as boards
+from bdb.report import gallery
 from bdb.stages import report
 
 VARY = {"board.parquet", "costs.csv", "report/index.html"}
@@ -25,6 +27,7 @@ def write(folder: Path, jobs: Jobs, board: pd.DataFrame, monkeypatch: pytest.Mon
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(boards, "make", lambda _: board)
+    monkeypatch.setattr(gallery, "make", lambda _: {})
     report.run(jobs)
     return folder / "results"
 
@@ -46,10 +49,21 @@ def test_the_costs_stand_in_their_own_table_and_in_the_full_one(
 ) -> None:
     results = write(tmp_path / "it", jobs, board, monkeypatch)
     costs, split = pd.read_csv(results / "costs.csv"), pd.read_csv(results / "board.csv")
-    assert list(costs.columns) == [*boards.KEYS, "seconds", "memory_mb"]
+    assert list(costs.columns) == [*boards.KEYS, "seconds", "memory_mb", "date"]
     pd.testing.assert_frame_equal(costs[boards.KEYS], split[boards.KEYS])
     full = pd.read_parquet(results / "board.parquet")
-    assert set(full.columns) == {*costs.columns, *split.columns}
+    empty = {name for name in boards.SOME if full[name].isna().all()}
+    assert set(full.columns) == {*costs.columns, *split.columns, *empty}
     summary = pd.read_csv(results / "summary.csv")
     assert not any("seconds" in name for name in (*summary.columns, *split.columns))
     assert '"seconds_mean"' in (results / "report" / "index.html").read_text()
+
+
+def test_the_page_says_what_the_methods_are_and_whom_an_attack_stands_for(
+    jobs: Jobs, board: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (write(tmp_path / "it", jobs, board, monkeypatch) / "report/index.html").read_text()
+    for kind, name in (("attack", "badnets"), ("defense", "strip")):
+        summary = escape(jobs.catalogue.get(kind, name).summary)
+        assert f"<dt>{name}</dt><dd>{summary}" in page
+    assert page.count("MITRE ATLAS AML.T0020") == 1

@@ -207,14 +207,50 @@ def test_a_bad_number_of_jobs_is_named(
         leases.take(undecided.devices)
 
 
-def test_a_lock_folder_that_cannot_be_made_is_named(
-    undecided: Machine, monkeypatch: pytest.MonkeyPatch
+def blocked(undecided: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No temporary folder, and a project to be in."""
+    file = undecided.locks / "file"
+    file.touch()
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(file))
+    project = undecided.locks / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_without_a_temporary_folder_locks_lie_in_the_project(
+    undecided: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocked = undecided.locks / "file"
-    blocked.touch()
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(blocked))
-    with pytest.raises(ParamsError, match="set TMPDIR"):
-        leases.take(undecided.devices)
+    project = blocked(undecided, monkeypatch)
+    leases.take(undecided.devices)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert (project / ".snakemake/bdb-gpus/gpu0.0").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "locks of GPUs lie in .snakemake/bdb-gpus" in line
+
+
+def test_without_any_folder_for_locks_jobs_run_on_the_first_gpu_and_say_so(
+    undecided: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (blocked(undecided, monkeypatch) / ".snakemake").touch()
+    leases.take(undecided.devices)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("every job takes the first GPU; set TMPDIR to your own")
+
+
+def test_without_a_word_from_python_on_temporary_files_locks_lie_in_the_project(
+    undecided: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked(undecided, monkeypatch)
+
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(leases.tempfile, "gettempdir", none)
+    leases.take(undecided.devices)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert capsys.readouterr().err.startswith("the temporary folder cannot be used: ")
 
 
 @pytest.mark.usefixtures("undecided")

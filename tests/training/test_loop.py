@@ -51,6 +51,24 @@ def test_batches_hold_every_sample_once_and_none_is_tiny() -> None:
     assert sizes == [65, 65]
 
 
+@pytest.mark.parametrize("count", [2, 3, 7, 11])
+def test_no_batch_is_a_single_image(count: int) -> None:
+    data = digits().train[torch.arange(count)]
+    recipe = Recipe(epochs=1, batch_size=2)
+    batches = loop.Batches(data, recipe, None, torch.Generator().manual_seed(0))
+    assert min(len(batch) for batch in batches.epoch(0)) >= 2
+
+
+def test_a_single_image_is_trained_on_with_the_statistics_as_they_are() -> None:
+    model, untouched = fresh(), fresh().state_dict()
+    loop.fit(model, digits().train[torch.arange(1)], RECIPE, seed=0)
+    for name, tensor in model.state_dict().items():
+        assert tensor.isfinite().all()
+        kept = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        assert not kept or torch.equal(tensor, untouched[name]), name
+    assert not torch.equal(model.head.bias, untouched["head.bias"])
+
+
 def test_a_step_replaces_the_loss_and_an_epoch_can_be_the_last() -> None:
     seen: list[int] = []
 

@@ -68,7 +68,7 @@ def pod_environment(folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": path}
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_the_grid_runs_in_pods(new_project: Callable[..., Any], tmp_path: Path) -> None:
     need_plugins("kubernetes")
     if not shutil.which("rsync"):

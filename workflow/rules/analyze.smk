@@ -32,6 +32,29 @@ rule analyze:
         "{params.command} > {log} 2>&1"
 
 
+use rule analyze as analyze_cell with:
+    output:
+        report(
+            f"results/analyses/{RUN}/{{defense}}/{{tool}}.svg",
+            caption="../report/analysis.rst",
+            category="Analyses",
+            subcategory="{tool}",
+            labels={
+                "dataset": "{dataset}",
+                "model": "{model}",
+                "attack": "{attack}",
+                "ratio": "{ratio}",
+                "seed": "{seed}",
+                "defense": "{defense}",
+            },
+        ),
+        f"results/analyses/{RUN}/{{defense}}/{{tool}}.parquet",
+    log:
+        f"logs/analyze/{RUN}/{{defense}}/{{tool}}.log",
+    benchmark:
+        f"benchmarks/analyze/{RUN}/{{defense}}/{{tool}}.tsv"
+
+
 rule analyze_all:
     input:
         every("analyze"),

@@ -1,10 +1,12 @@
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from functools import cache, lru_cache
 
+from bdb.console import say
 from bdb.errors import BdbError, line
-from bdb.jobs import engines, jobs as all_jobs
+from bdb.jobs import copies, engines, jobs as all_jobs
 from bdb.layout import Run
 from bdb.training import leases
 
@@ -12,14 +14,24 @@ from bdb.training import leases
 PYTHONS = shlex.quote(os.path.dirname(sys.executable))
 shell.prefix(f"export PATH={PYTHONS}:$PATH; ")
 
-try:
+
+@contextmanager
+def one_line():
+    """A user's mistake is one line, and exit code 2."""
+    try:
+        yield
+    except BdbError as error:
+        say(f"bdb: {line(error)}")
+        sys.exit(2)
+
+
+with one_line():
+    copies.refuse_other()
     JOBS = all_jobs.from_params()
-except BdbError as error:
-    print(f"bdb: {line(error)}", file=sys.stderr)
-    sys.exit(2)
 
 if workflow.is_main_process:
-    engines.before(JOBS)
+    with one_line():
+        engines.before(JOBS)
 
 # On one machine, as many jobs share a GPU as are needed to run so many at once.
 if "gpu" in workflow.global_resources:
@@ -36,16 +48,17 @@ wildcard_constraints:
     attack=r"[a-z0-9_]+",
     defense=r"[a-z0-9_]+",
     tool=r"[a-z0-9_]+",
+    surrogate=r"[a-z0-9_-]+",
     ratio=r"[0-9.]+",
     seed=r"[0-9]+",
 
 
 def names(kind, **capabilities):
-    """A regular expression of the methods that have these capabilities, or of none."""
+    """A regular expression of the methods that have, or lack, these capabilities, or of none."""
     found = [
         name
         for name, entry in CATALOGUE.entries[kind].items()
-        if all(entry.can(key) == value for key, value in capabilities.items())
+        if all(bool(entry.can(key)) == value for key, value in capabilities.items())
     ]
     return "|".join(found) or "(?!)"
 
@@ -64,7 +77,7 @@ def job_of(stage, wildcards):
         return planned(stage)
     extra = [
         getattr(wildcards, key)
-        for key in ("defense", "tool")
+        for key in ("surrogate", "tool", "defense")
         if hasattr(wildcards, key)
     ]
     return planned(stage, run_of(wildcards), *extra)

@@ -18,7 +18,7 @@ rule defend:
     benchmark:
         f"benchmarks/defend/{RUN}/{{defense}}.tsv"
     wildcard_constraints:
-        defense=names("defense", mitigates=True),
+        defense=names("defense", mitigates=True, evidence=False),
     threads: 1
     resources:
         gpu=1,
@@ -38,7 +38,29 @@ use rule defend as detect with:
         f"results/cells/{RUN}/{{defense}}/scores.parquet",
         f"results/cells/{RUN}/{{defense}}/provenance.json",
     wildcard_constraints:
-        defense=names("defense", mitigates=False),
+        defense=names("defense", mitigates=False, evidence=False),
+
+
+# What a defense found, it leaves beside the cell.
+use rule defend as defend_with_evidence with:
+    output:
+        f"results/cells/{RUN}/{{defense}}/predictions.parquet",
+        f"results/cells/{RUN}/{{defense}}/scores.parquet",
+        f"results/cells/{RUN}/{{defense}}/provenance.json",
+        KEPT,
+        f"results/cells/{RUN}/{{defense}}/evidence.safetensors",
+    wildcard_constraints:
+        defense=names("defense", mitigates=True, evidence=True),
+
+
+use rule defend as detect_with_evidence with:
+    output:
+        f"results/cells/{RUN}/{{defense}}/predictions.parquet",
+        f"results/cells/{RUN}/{{defense}}/scores.parquet",
+        f"results/cells/{RUN}/{{defense}}/provenance.json",
+        f"results/cells/{RUN}/{{defense}}/evidence.safetensors",
+    wildcard_constraints:
+        defense=names("defense", mitigates=False, evidence=True),
 
 
 rule defend_all:

@@ -3,6 +3,8 @@ rule record:
     input:
         every("prepare"),
         every("clean"),
+        every("surrogate"),
+        every("trigger"),
         every("poison"),
         every("train"),
         every("features"),

@@ -15,14 +15,15 @@ const unpack = ({ columns, data }) =>
   data.map((values) => Object.fromEntries(columns.map((name, at) => [name, values[at]])));
 const board = unpack(data.board);
 const summary = unpack(data.summary);
-const CONTROL = "none", UNDEFENDED = "none";
+const UNDEFENDED = "none";
+const isControl = (attack) => attack === "none" || attack.startsWith("none_");
 const distinct = (rows, name) => [...new Set(rows.map((row) => row[name]))];
 const several = (rows, name) => distinct(rows, name).length > 1;
 const known = (rows, name) => rows.some((row) => row[name] !== null && row[name] !== undefined && row[name] !== "");
 const missing = (value) => value === null || value === undefined || value === "";
 const percent = (value) => (100 * value).toFixed(1);
 const NAMES = {
-  attack: (value) => (value === CONTROL ? "no attack" : value),
+  attack: (value) => (isControl(value) ? ["no attack", value.slice(5)].filter(Boolean).join(", trained as ") : value),
   defense: (value) => (value === UNDEFENDED ? "no defense" : value),
 };
 const say = (name, value) => (NAMES[name] ? NAMES[name](value) : String(value));
@@ -68,8 +69,9 @@ const rate = (name, label) => ({ name, label: label + " %", kind: "rate", show: 
 const flag = (name, label) => ({ name, label, kind: "text", show: (row) => (row[name] ? "yes" : "no") });
 function mean(name, label, scale = 100) {
   const show = (row) => {
-    const half = row[name + "_ci95"];
-    return (scale * row[name + "_mean"]).toFixed(1) + (missing(half) ? "" : " ± " + (scale * half).toFixed(1));
+    const [low, high] = [row[name + "_low"], row[name + "_high"]];
+    const interval = missing(low) ? "" : ` (${(scale * low).toFixed(1)} to ${(scale * high).toFixed(1)})`;
+    return (scale * row[name + "_mean"]).toFixed(1) + interval;
   };
   return { name: name + "_mean", label: scale === 100 ? label + " %" : label, kind: scale === 100 ? "rate" : "number", show };
 }
@@ -118,7 +120,7 @@ class Table {
   }
 
   head(column) {
-    if (column.kind === "command") return make("th", { scope: "col", className: "plain", textContent: column.label });
+    if (column.kind === "command" || column.kind === "link") return make("th", { scope: "col", className: "plain", textContent: column.label });
     const key = this.id + "-sort";
     const up = state.get(key) === column.name, down = state.get(key) === "-" + column.name;
     const button = make("button", { type: "button", textContent: column.label });
@@ -135,12 +137,26 @@ class Table {
 
 function cell(row, column) {
   if (column.kind === "command") return command(row.command || "");
+  if (column.kind === "link") return link(row);
   const value = row[column.name];
   const node = make("td", { className: column.kind, textContent: missing(value) ? "–" : column.show(row) });
   if (column.title && column.title(row)) { node.title = column.title(row); node.classList.add("reasoned"); }
   if (column.kind === "rate" && !missing(value)) node.style.setProperty("--share", Math.max(0, Math.min(1, value)));
-  if ((column.name === "defense" || column.name === "attack") && value === "none") node.classList.add("victim");
+  if ((column.name === "defense" && value === UNDEFENDED) || (column.name === "attack" && isControl(value))) node.classList.add("victim");
   return node;
+}
+
+// Where what there is to see of a row is shown.
+const place = (row) => [row.dataset, row.model, row.attack, row.poison_ratio, "s" + row.seed,
+  ...(row.defense === UNDEFENDED ? [] : [row.defense])].join("/");
+
+function link(row) {
+  const exhibit = byId(place(row));
+  if (!exhibit) return make("td", { textContent: "–" });
+  const count = exhibit.dataset.count;
+  const anchor = make("a", { href: "#" + exhibit.id, textContent: `${count} picture${count === "1" ? "" : "s"}` });
+  anchor.addEventListener("click", () => openExhibit(exhibit.id));
+  return make("td", {}, anchor);
 }
 
 function command(line) {
@@ -190,10 +206,16 @@ function drawFilters() {
 }
 
 // ---- the columns -----------------------------------------------------------------------------
-const KEYS = [text("dataset", "Data set"), text("model", "Model"), text("attack", "Attack"), plain("poison_ratio", "Ratio")]
+const ATTACK = {
+  ...text("attack", "Attack"),
+  show: (row) => say("attack", row.attack) + (row.failed_attack ? " (failed)" : ""),
+  title: (row) => row.validity || "",
+};
+const RATIO = { ...plain("poison_ratio", "Ratio"), show: (row) => (row.poison_ratio ? String(row.poison_ratio) : "–") };
+const KEYS = [text("dataset", "Data set"), text("model", "Model"), ATTACK, RATIO]
   .filter(({ name }) => name === "attack" || several(board, name));
 const detection = (split) => [
-  rate(split + "_tpr", "TPR"), rate(split + "_fpr", "FPR"), rate(split + "_f1", "F1"), rate(split + "_auroc", "AUROC"),
+  rate(split + "_tpr", "TPR"), rate(split + "_fpr", "FPR"), rate(split + "_f1", "F1"), rate(split + "_flagged_cross", "Flagged cross"), rate(split + "_auroc", "AUROC"),
   rate(split + "_average_precision", "AP"), rate(split + "_tpr_at_1_fpr", "TPR at 1 % FPR"), rate(split + "_tpr_at_5_fpr", "TPR at 5 % FPR"),
 ];
 const comparison = { ...text("comparison", "Compared"), title: (row) => row.reason };
@@ -212,10 +234,12 @@ const offered = Object.entries(GROUPS).filter(([, [, columns]]) => columns.lengt
 const shownGroups = () => (state.has("columns") ? state.get("columns").split(",") : ["published", "cost"]);
 const shownColumns = (groups) => groups.filter(([key]) => shownGroups().includes(key)).flatMap(([, [, columns]]) => columns);
 
+const PICTURES = { name: "pictures", label: "Pictures", kind: "link" };
 function boardColumns() {
-  const rates = [rate("c_acc", "C-Acc"), rate("asr", "ASR"), rate("ra", "RA"), rate("der", "DER"), rate("rir", "RIR")];
+  const rates = [rate("c_acc", "C-Acc"), rate("asr", "ASR"), rate("ra", "RA"), rate("asr_leak", "Leak"), rate("asr_worst", "Least ASR of a target"), rate("cross_acc", "Cross accuracy"), rate("der", "DER"), rate("rir", "RIR")];
   return [...KEYS, ...(several(board, "seed") ? [plain("seed", "Seed")] : []), text("defense", "Defense"),
-    ...rates.filter(({ name }) => known(board, name)), ...shownColumns(offered), { name: "command", label: "Command", kind: "command" }];
+    ...rates.filter(({ name }) => known(board, name)), ...(board.some((row) => byId(place(row))) ? [PICTURES] : []),
+    ...shownColumns(offered), { name: "command", label: "Command", kind: "command" }];
 }
 
 function meanColumns() {
@@ -247,13 +271,13 @@ const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", 
 // The buttons are named one by one: by default there is one that sends the data to a server.
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 const CHART_KEYS = [["dataset", "Data set"], ["model", "Model"], ["poison_ratio", "Poison ratio"]];
-const attacked = summary.filter((row) => row.attack !== CONTROL);
+const attacked = summary.filter((row) => row.poison_ratio); // what has no ratio stands beside every one
 const chartValues = (name) => distinct(name === "poison_ratio" && attacked.length ? attacked : summary, name);
 
 function chartRows() {
   const chosen = Object.fromEntries(CHART_KEYS.map(([name]) => [name, state.get("chart-" + name) || String(chartValues(name)[0])]));
   return summary.filter((row) => CHART_KEYS.every(([name]) =>
-    String(row[name]) === chosen[name] || (name === "poison_ratio" && row.attack === CONTROL)));
+    String(row[name]) === chosen[name] || (name === "poison_ratio" && !row.poison_ratio)));
 }
 
 function layout(extra) {
@@ -289,8 +313,13 @@ function heatMap(id, rows) {
 }
 
 function scatter(rows) {
-  const usable = rows.filter((row) => row.attack !== CONTROL && !missing(row.c_acc_mean) && !missing(row.asr_mean));
-  const errors = (points, name) => ({ type: "data", array: points.map((row) => 100 * (row[name + "_ci95"] || 0)), thickness: 1, width: 2 });
+  const worked = rows.filter((row) => !isControl(row.attack) && !row.failed_attack);
+  const usable = worked.filter((row) => !missing(row.c_acc_mean) && !missing(row.asr_mean));
+  const reach = (row, name, side) => (missing(row[name + side]) ? 0 : 100 * Math.abs(row[name + side] - row[name + "_mean"]));
+  const errors = (points, name) => ({
+    type: "data", symmetric: false, thickness: 1, width: 2,
+    array: points.map((row) => reach(row, name, "_high")), arrayminus: points.map((row) => reach(row, name, "_low")),
+  });
   const traces = victimsFirst(distinct(usable, "defense")).map((defense, order) => {
     const points = usable.filter((row) => row.defense === defense);
     const turn = Math.floor(order / data.palette.length);
@@ -316,8 +345,8 @@ async function drawCharts() {
   const first = !document.documentElement.dataset.charts;
   document.documentElement.dataset.charts = "drawn";
   // The section in the address moved while the page filled.
-  const section = first && /^#[a-z]+$/.test(location.hash) && byId(location.hash.slice(1));
-  if (section) section.scrollIntoView({ behavior: "instant" });
+  const wanted = first && !location.hash.startsWith("#?") && byId(section());
+  if (wanted) wanted.scrollIntoView({ behavior: "instant" });
 }
 
 // ---- gallery ---------------------------------------------------------------------------------
@@ -325,6 +354,15 @@ function filterRuns() {
   const wanted = byId("runs").value.toLowerCase();
   for (const run of document.querySelectorAll(".run")) run.hidden = !run.dataset.run.includes(wanted);
 }
+
+function openExhibit(id) {
+  const exhibit = byId(id);
+  if (!exhibit || !exhibit.classList.contains("run")) return;
+  exhibit.hidden = false;
+  exhibit.open = true;
+  exhibit.scrollIntoView({ behavior: "instant" });
+}
+const section = () => decodeURIComponent(location.hash.slice(1));
 
 // ---- start -----------------------------------------------------------------------------------
 drawFilters();
@@ -340,6 +378,9 @@ function refresh() {
   readState();
   listeners.forEach((update) => update());
 }
-window.addEventListener("hashchange", () => { if (!location.hash || location.hash.startsWith("#?")) refresh(); });
+window.addEventListener("hashchange", () => {
+  if (!location.hash || location.hash.startsWith("#?")) refresh(); else openExhibit(section());
+});
 refresh();
+openExhibit(section());
 document.documentElement.dataset.ready = "yes";

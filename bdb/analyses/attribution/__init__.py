@@ -1,0 +1,1 @@
+"""Analyses of where in an image an answer comes from."""

@@ -1,0 +1,1 @@
+"""Analyses of images: of the trigger and of the poisoned set."""

@@ -1,0 +1,1 @@
+"""Analyses of what a model makes of images, as a whole."""

@@ -1,0 +1,1 @@
+"""Analyses of the loss around a model."""

@@ -1,0 +1,1 @@
+"""Attacks that change training samples or their labels, and leave the training alone."""

@@ -1,0 +1,164 @@
+"""Networks that put a trigger on images or read it back, and how a state keeps their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from bdb.attacks.base import AttackContext, State
+from bdb.datasets.augmentation import Augmentation
+from bdb.training import device as devices
+from bdb.training import seeds
+from bdb.training.batches import Step
+from bdb.training.recipes import Recipe
+
+_READ = 4  # side of the map that a decoder reads its outputs from
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class UNet(nn.Module):
+    """Three levels, joined by skips: N x inputs x H x W -> N x outputs x H x W, of any size.
+
+    The outputs are float32 without bounds.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        levels = (inputs, width, 2 * width, 4 * width)
+        self.down = nn.ModuleList(_block(i, o) for i, o in pairwise(levels))
+        self.up = nn.ModuleList(_block(o + i, i) for i, o in reversed(list(pairwise(levels[1:]))))
+        self.halve = nn.MaxPool2d(2, ceil_mode=True)  # A side of one pixel stays.
+        self.head = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Floats, N x C x H x W."""
+        maps = [self.down[0](images)]
+        for block in self.down[1:]:
+            maps.append(block(self.halve(maps[-1])))
+        x = maps.pop()
+        for block in self.up:
+            skip = maps.pop()
+            x = block(torch.cat([interpolate(x, skip.shape[2:]), skip], 1))
+        made: Tensor = self.head(x).float()
+        return made
+
+
+class Decoder(nn.Module):
+    """Reads so many logits from images of any size: N x inputs x H x W -> N x outputs, float32."""
+
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        levels = (inputs, width, 2 * width, 4 * width)
+        self.maps = nn.Sequential(*(_block(i, o, stride=2) for i, o in pairwise(levels)))
+        self.pool = nn.AdaptiveAvgPool2d(_READ)
+        self.head = nn.Linear(levels[-1] * _READ**2, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Floats, N x C x H x W."""
+        logits: Tensor = self.head(self.pool(self.maps(images)).flatten(1)).float()
+        return logits
+
+
+def build(make: Callable[[], Net], context: AttackContext, *names: object) -> Net:
+    """A network with fresh weights that follow from the run's seed, on the device.
+
+    Args:
+        make: gives it.
+        context: of the run.
+        names: of the attack and the purpose.
+    """
+    with seeds.isolated(seeds.derive(context.seed, "attack", *names)):
+        net = make()
+    devices.place(net, context.device)
+    return net
+
+
+def train(
+    net: nn.Module,
+    context: AttackContext,
+    step: Step,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    augmentation: Augmentation | None = None,
+) -> None:
+    """Train networks on the clean images, in place, with Adam at one rate.
+
+    Args:
+        net: on the device.
+        context: of the run.
+        step: gives the loss of a batch.
+        epochs: passes over the images.
+        batch_size: images per step.
+        lr: learning rate.
+        betas: of Adam.
+        augmentation: none by default.
+    """
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="adam",
+        betas=betas,
+        lr=lr,
+        weight_decay=0,
+        schedule="constant",
+    )
+    context.fit(net, context.train, recipe, what="encoder", step=step, augmentation=augmentation)
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Hold a model's batch statistics and its dropout still, inside the block only."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def pack(**nets: nn.Module) -> State:
+    """The weights of networks, by `name.weight`; `unpack` takes them apart."""
+    return {
+        f"{name}.{key}": tensor.detach().contiguous()
+        for name, net in nets.items()
+        for key, tensor in net.state_dict().items()
+    }
+
+
+def unpack(make: Callable[[], Net], state: State, name: str) -> Net:
+    """The network of this name in a state, in evaluation mode, where the state lies."""
+    prefix = f"{name}."
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    with torch.device("meta"):
+        net = make()
+    net.load_state_dict(weights, assign=True)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.eval()
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Floats as uint8 can hold them, in [0, 1]; gradients pass as if nothing had happened."""
+    kept = images.detach().clamp(0, 1).mul(255).round().div(255)
+    return images + (kept - images.detach())
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        *_normed(inputs, outputs, stride),
+        *_normed(outputs, outputs, 1),
+    )
+
+
+def _normed(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    return conv, nn.BatchNorm2d(outputs), nn.ReLU()

@@ -1,0 +1,68 @@
+"""Pictures that serve as triggers, drawn by rule: nobody's rights, the same from the same seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_DETAIL = 8  # of a picture: its shorter side over the sigma of its low-pass filter
+_TINY = 1e-6
+Pattern = Literal["picture", "noise"]
+
+
+def draw(pattern: Pattern, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    """A picture of coloured clouds, or white noise.
+
+    Args:
+        pattern: a `picture` has no detail finer than an eighth of the shorter side.
+        shape: C x H x W.
+        generator: of the draws.
+
+    Returns:
+        float32, C x H x W, in [0, 1]; each channel of a picture takes up the whole range.
+    """
+    noise = torch.rand(shape, generator=generator)
+    if pattern == "noise":
+        return noise
+    smooth = low_pass(noise, min(shape[1:]) / _DETAIL)
+    return torch.stack([stretch(channel) for channel in smooth])
+
+
+def low_pass(pattern: Tensor, sigma: float) -> Tensor:
+    """Convolve ... x H x W with a Gaussian, in the frequency domain (so edges wrap around)."""
+    height, width = pattern.shape[-2:]
+    rows = torch.fft.fftfreq(height, device=pattern.device)[:, None]
+    columns = torch.fft.rfftfreq(width, device=pattern.device)
+    gain = torch.exp(-2 * (math.pi * sigma) ** 2 * (rows**2 + columns**2))
+    return torch.fft.irfft2(torch.fft.rfft2(pattern) * gain, s=(height, width))
+
+
+def stretch(pattern: Tensor) -> Tensor:
+    """Stretch to [0, 1]; nothing stays nothing."""
+    low, high = pattern.amin(), pattern.amax()
+    return (pattern - low) / (high - low).clamp_min(_TINY)
+
+
+def paste(images: Tensor, patch: Tensor, share: Tensor) -> Tensor:
+    """Put a patch somewhere else on each image.
+
+    Args:
+        images: N x C x H x W.
+        patch: C x h x w, of the same dtype.
+        share: float in [0, 1), N x 2: how far down and to the right, of the room that there is.
+
+    Returns:
+        A copy with the patches.
+    """
+    height, width = patch.shape[1:]
+    free = (images.shape[2] - height + 1, images.shape[3] - width + 1)
+    top, left = (share * torch.tensor(free, device=images.device)).long().T[:, :, None]
+    rows = top + torch.arange(height, device=images.device)
+    columns = left + torch.arange(width, device=images.device)
+    sample = torch.arange(len(images), device=images.device)[:, None, None]
+    pasted = images.clone()
+    pasted[sample, :, rows[:, :, None], columns[:, None, :]] = patch.permute(1, 2, 0)
+    return pasted

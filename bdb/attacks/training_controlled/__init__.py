@@ -1,0 +1,1 @@
+"""Attacks whose attacker trains the victim."""

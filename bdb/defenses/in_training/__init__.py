@@ -1,0 +1,1 @@
+"""Defenses that train in another way, on a training set that may be poisoned."""

@@ -1,0 +1,1 @@
+"""Defenses that filter or transform inputs."""

@@ -1,0 +1,1 @@
+"""Detectors that say of a model whether it is backdoored."""

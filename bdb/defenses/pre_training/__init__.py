@@ -1,0 +1,1 @@
+"""Defenses that find or cleanse poisoned training samples, and train again."""

@@ -1,0 +1,99 @@
+"""What there is to see of a run and of its cells: pictures, what was found, what is certified."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bdb import artifacts, layout
+from bdb.errors import ArtifactError
+from bdb.jobs.plan import Plan
+from bdb.layout import Run
+from bdb.report import certified, sheet, style
+from bdb.report.sheet import Sheet
+
+
+@dataclass
+class Exhibit:
+    """A run, or a run under a defense.
+
+    Attributes:
+        pictures: SVG as data URIs, by analysis.
+        sheet: what the defense found, if it declares any evidence.
+    """
+
+    title: str
+    pictures: dict[str, str] = field(default_factory=dict)
+    sheet: Sheet | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What there is to see."""
+        return [*self.pictures, *(["evidence"] if self.sheet else [])]
+
+
+Gallery = dict[str, Exhibit]
+
+
+def place(run: Run, defense: str | None = None) -> str:
+    """Where on the page a run or a cell is shown; the page's script makes the same of a row."""
+    return f"{run}/{defense}" if defense else str(run)
+
+
+def make(plan: Plan) -> Gallery:
+    """Gather what there is to see, by place: each run, and then its cells.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    tools: dict[tuple[Run, str | None], list[str]] = {}
+    for run, tool, defense in plan.analyses:
+        tools.setdefault((run, defense), []).append(tool)
+    gallery = {}
+    for run in plan.runs:
+        measured = artifacts.read_json(layout.metrics(run))
+        for defense in (None, *plan.defenses[run]):
+            exhibit = _exhibit(run, defense, tools.get((run, defense), ()))
+            if defense:
+                _add_found(exhibit, plan, run, defense, measured)
+            if exhibit.names:
+                gallery[place(run, defense)] = exhibit
+    return gallery
+
+
+def _exhibit(run: Run, defense: str | None, tools: Iterable[str]) -> Exhibit:
+    pictures = {tool: embed(layout.analysis(run, tool, "svg", defense)) for tool in tools}
+    return Exhibit(f"{run} under {defense}" if defense else str(run), pictures)
+
+
+def _add_found(
+    exhibit: Exhibit, plan: Plan, run: Run, defense: str, measured: dict[str, Any]
+) -> None:
+    """What the defense found, and what its model certifies."""
+    record = artifacts.read_json(layout.cell(run, defense) / "provenance.json")
+    if plan.leaves_evidence(defense):
+        suspected = (record.get("verdict") or {}).get("targets", [])
+        path = layout.evidence(run, defense)
+        exhibit.sheet = sheet.read(path, measured["targets"], suspected)
+    curve = measured["cells"][defense].get("certified")
+    if curve:
+        figure = certified.draw(curve, record["certifies"], exhibit.title)
+        exhibit.pictures["certified"] = _uri(style.svg(figure))
+
+
+def embed(path: Path) -> str:
+    """An SVG file as a data URI.
+
+    Raises:
+        ArtifactError: it is missing.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; run the stage that makes it")
+    return _uri(path.read_bytes())
+
+
+def _uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

@@ -1,0 +1,28 @@
+"""A class may be called anything: pictures and their tables survive it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+from xml.etree import ElementTree
+
+import pytest
+
+from bdb import registry
+from bdb.analyses.base import Analysis, AnalysisView
+from bdb.report.style import save_svg
+
+NAMES = ("$a_{", "$x^2$", "<b>&amp;", "a|b", "\u72ac", "\U0001f600", "%s", "\\frac", "'\"", "{0}")
+
+
+@pytest.mark.parametrize("tool", registry.names("analysis"))
+def test_classes_of_any_name(
+    view_of: Callable[[str], AnalysisView], tool: str, tmp_path: Path
+) -> None:
+    view = view_of("badnets")
+    view = replace(view, data=view.data.model_copy(update={"classes": NAMES}))
+    picture = cast(Analysis, registry.get("analysis", tool).make()).run(view)
+    save_svg(picture.figure, tmp_path / "it.svg")
+    picture.table.to_parquet(tmp_path / "it.parquet")
+    drawn = "".join(ElementTree.parse(tmp_path / "it.svg").getroot().itertext())
+    assert any(name in drawn for name in ("$a_{", "$x^2$", "\u72ac"))

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from bdb.jobs import catalogue
+from bdb.jobs.catalogue import Entry
+from bdb.jobs.threat import threat
+
+
+def entry(name: str, room: str = "", **capabilities: object) -> Entry:
+    found = catalogue.load().get("attack", name)
+    changed = found.capabilities | capabilities
+    return replace(found, room=room or found.room, capabilities=changed)
+
+
+@pytest.mark.parametrize(
+    ("attack", "changes", "knows", "technique"),
+    [
+        (entry("badnets"), "training images and their labels", "nothing but those", "AML.T0020"),
+        (entry("sig"), "training images of the target class,", "nothing", "AML.T0020"),
+        (entry("lf"), "training images and their labels", "the training set ", "AML.T0020"),
+        (entry("wanet"), "how the victim is trained", "all of the training ", "AML.T0018"),
+        (entry("badnets", label_mode="label-only"), "labels of", "nothing", "AML.T0020"),
+        (
+            entry("badnets", needs=["architecture"]),
+            "training images",
+            "the training set, the architecture ",
+            "AML.T0020",
+        ),
+        (
+            entry("badnets", shares_trigger=True),
+            "training images",
+            "the training set ",
+            "AML.T0020",
+        ),
+        (entry("wanet", room="model_editing"), "the weights or", "that model ", "AML.T0018"),
+        (
+            entry("badnets", foreign_field="source", surrogates={"s": {"foreign": True}}),
+            "training images",
+            "other images like them ",
+            "AML.T0020",
+        ),
+    ],
+)
+def test_it_follows_from_what_an_attack_declares(
+    attack: Entry, changes: str, knows: str, technique: str
+) -> None:
+    said = threat(attack)
+    assert f"The attacker changes {changes}" in said
+    assert f"has to know {knows}" in said
+    assert f"MITRE ATLAS {technique}," in said
+
+
+def test_every_attack_has_one_and_nothing_else_has() -> None:
+    entries = catalogue.load().entries
+    assert {name for name, each in entries["attack"].items() if not threat(each)} == {"none"}
+    assert not any(map(threat, entries["defense"].values()))

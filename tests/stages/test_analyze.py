@@ -1,0 +1,188 @@
+"""Analyses of data, of victims and of cells: what is planned, what is read, what is drawn."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from bdb import artifacts, layout, params, presets, registry
+from bdb.analyses.base import Analysis, AnalysisView, OfData, OfPredictions, Picture
+from bdb.errors import ParamsError
+from bdb.jobs import catalogue, plan
+from bdb.jobs.jobs import Jobs
+from bdb.layout import Run
+from bdb.report import style
+from bdb.stages import analyze, defend, poison, prepare, train
+from bdb.training import inference
+
+RUN = Run("digits", "convnet", "badnets", "0.1", 0)
+HOME = "bdb.analyses.predictions.confusion"  # stands in for a module that the catalogue knows
+
+
+def picture(table: pd.DataFrame) -> Picture:
+    return Picture(style.new_figure(2, 2), table)
+
+
+class Moved(OfPredictions):
+    """How many answers a defense changes."""
+
+    scope: ClassVar = "cell"
+    needs: ClassVar[frozenset[str]] = frozenset({"model", "defended", "test"})
+
+    def run(self, view: AnalysisView) -> Picture:
+        before, after = (
+            inference.logits(model, view.test.images).argmax(1)
+            for model in (view.model, view.defended)
+        )
+        changed = int((before != after).sum())
+        return picture(pd.DataFrame({"defense": [view.defense], "changed": [changed]}))
+
+
+class Shares(OfData):
+    """How much of the training set is poison."""
+
+    scope: ClassVar = "data"
+    needs: ClassVar[frozenset[str]] = frozenset({"train_set"})
+
+    def run(self, view: AnalysisView) -> Picture:
+        assert len(view.is_poison) == len(view.train_set)
+        return picture(pd.DataFrame({"poison": [int(view.is_poison.sum())]}))
+
+
+class Beside(OfPredictions):
+    """A victim's answers to triggered images beside the clean model's."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"model", "clean_model", "triggered"})
+
+    def run(self, view: AnalysisView) -> Picture:
+        triggered = view.triggered
+        hits = {
+            name: inference.accuracy(model, triggered.images, triggered.targets)
+            for name, model in (("victim", view.model), ("clean", view.clean_model))
+        }
+        return picture(pd.DataFrame([hits]))
+
+
+TOOLS: dict[str, type[Analysis]] = {"moved": Moved, "shares": Shares, "beside": Beside}
+
+
+@pytest.fixture(scope="module")
+def methods() -> Iterator[catalogue.Catalogue]:
+    """The catalogue with three more analyses, as another package would bring them."""
+    known = catalogue.load()
+    registry.names("analysis")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, cls in TOOLS.items():
+            patch.setitem(registry._registered["analysis"], name, cls)
+            patch.setattr(cls, "name", name)
+        added = {
+            name: replace(catalogue._describe("analysis", name), module=HOME) for name in TOOLS
+        }
+        entries = known.entries | {"analysis": known.entries["analysis"] | added}
+        yield replace(known, entries=entries)
+
+
+def jobs_of(methods: catalogue.Catalogue, keep: bool = True, **grid: Any) -> Jobs:
+    raw = yaml.safe_load(presets.text("smoke"))
+    raw["grid"] |= {"defense": ["clp", "strip"], "analysis": list(TOOLS)} | grid
+    raw["keep_defended_models"] = keep
+    raw["training"]["epochs"] = 4
+    return Jobs(plan.make(params.parse(raw, methods), methods))
+
+
+def test_a_tool_of_cells_is_planned_once_per_defense_that_leaves_a_model(
+    methods: catalogue.Catalogue,
+) -> None:
+    made = jobs_of(methods).plan
+    assert made.analyses == ((RUN, "moved", "clp"), (RUN, "shares", None), (RUN, "beside", None))
+    (left,) = made.left_out
+    assert left.what == f"{RUN} moved strip"
+    assert left.reason == "moved looks at a defended model, and strip only detects"
+
+
+def test_models_that_are_not_kept_cannot_be_looked_at(methods: catalogue.Catalogue) -> None:
+    made = jobs_of(methods, keep=False, defense=["clp"]).plan
+    assert [tool for _, tool, _ in made.analyses] == ["shares", "beside"]
+    (left,) = made.left_out
+    assert left.reason == "moved looks at a defended model, and keep_defended_models is false"
+
+
+def test_without_a_defense_there_is_no_cell(methods: catalogue.Catalogue) -> None:
+    (left,) = jobs_of(methods, defense=[], analysis=["moved"]).plan.left_out
+    assert (left.what, left.reason) == (
+        f"{RUN} moved",
+        "moved looks at a defended model; name a defense",
+    )
+
+
+def test_a_command_that_does_not_fit_the_scope_is_refused(methods: catalogue.Catalogue) -> None:
+    jobs = jobs_of(methods)
+    with pytest.raises(ParamsError, match=r"^analyze: moved looks at a defended model; name a def"):
+        jobs.analyze(RUN, "moved")
+    with pytest.raises(
+        ParamsError, match=r"^analyze: beside looks at no defended model; leave clp"
+    ):
+        jobs.analyze(RUN, "beside", "clp")
+
+
+def test_inputs_follow_from_needs(methods: catalogue.Catalogue) -> None:
+    jobs = jobs_of(methods)
+    train, test = (layout.prepared("digits", name) for name in ("train", "test"))
+    given, victim = layout.poisoned(RUN), layout.model(RUN)
+    cell = layout.defended(RUN, "clp")
+    assert set(jobs.analyze(RUN, "moved", "clp").inputs) == {test, victim, cell}
+    assert set(jobs.analyze(RUN, "shares").inputs) == {test, train, given}
+    clean = layout.model(RUN.control)
+    assert set(jobs.analyze(RUN, "beside").inputs) == {test, victim, clean, given}
+    assert set(jobs.analyze(RUN, "triggers").inputs) == {test, victim, given}
+    assert jobs.shared.clean_models == (RUN.control,)
+    assert jobs_of(methods, analysis=["moved"]).shared.clean_models == ()
+
+
+def test_every_job_comes_after_those_that_it_reads(methods: catalogue.Catalogue) -> None:
+    made: set[Path] = set()
+    for job in jobs_of(methods, attack=["none", "badnets", "wanet"]):
+        assert made.issuperset(job.inputs), job.name
+        made.update(job.outputs)
+
+
+def test_every_analysis_reads_what_its_job_declares_and_no_more(
+    methods: catalogue.Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of(methods, attack=["none", "badnets"], analysis=[*TOOLS, "confusion"])
+    monkeypatch.chdir(tmp_path)
+    prepare.run(jobs, "digits")
+    for run in (RUN.control, RUN):
+        if not run.is_clean:
+            poison.run(jobs, run)
+        train.run(jobs, run)
+        defend.run(jobs, run, "clp")
+    for job, each in zip(jobs.of("analyze"), jobs.plan.analyses, strict=True):
+        read = _watched(monkeypatch)
+        analyze.run(jobs, *each)
+        assert read == set(job.inputs), job.name
+        assert all(path.is_file() for path in job.outputs), job.name
+    moved = artifacts.read_table(layout.analysis(RUN, "moved", "parquet", "clp"))
+    assert moved["defense"].tolist() == ["clp"]
+    poisons = artifacts.read_table(layout.analysis(RUN, "shares", "parquet"))["poison"]
+    assert poisons.tolist() == [round(0.1 * 1146)]
+    beside = artifacts.read_table(layout.analysis(RUN, "beside", "parquet"))
+    assert float(beside["victim"].iloc[0]) > 0.8 > 0.2 > float(beside["clean"].iloc[0])
+
+
+def _watched(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Every artefact that is read from now on."""
+    read: set[Path] = set()
+    original = artifacts.read_tensors
+
+    def watch(path: Path, *arguments: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        read.add(path)
+        return original(path, *arguments)
+
+    monkeypatch.setattr(artifacts, "read_tensors", watch)
+    return read
