@@ -39,6 +39,7 @@ def parameters() -> dict[str, Any]:
     for kind, section in KINDS.items():
         raw[section] = {name: quick(registry.get(kind, name)) for name in registry.names(kind)}
     raw["attacks"]["inputaware"]["width"] = 2
+    raw["attacks"]["narcissus"]["foreign"] = "letters"  # embedded
     raw["training"] = {"recipe": "fast", "epochs": 2}
     return raw
 
