@@ -197,6 +197,18 @@ def test_a_defense_without_anything_to_act_on_is_left_out_with_the_reason() -> N
     ]
 
 
+def test_what_the_victim_of_an_attack_hides_is_nothing_to_act_on_either() -> None:
+    raw = yaml.safe_load(presets.text("demo"))
+    raw["grid"] |= {"attack": ["trojannet"], "defense": ["fp", "ft"], "analysis": ["tsne"]}
+    made = plan.make(params.parse(raw, CATALOGUE), CATALOGUE)
+    assert [name for _, name in made.cells] == ["ft"]
+    run = "digits/convnet/trojannet/0/s0"
+    assert [(part.what, part.reason) for part in made.left_out] == [
+        (f"{run} fp", "fp acts on features, and the victim of trojannet has none"),
+        (f"{run} tsne", "tsne acts on features, and the victim of trojannet has none"),
+    ]
+
+
 def test_an_analysis_of_maps_needs_maps() -> None:
     raw = yaml.safe_load(presets.text("demo"))
     known = changed("model", "convnet", offers=["batch_norm", "features"])
