@@ -238,10 +238,13 @@ def check(
     """Validate params.yaml and print the plan: what is run, left out, and left to do."""
     from bdb.jobs import engines, estimate, plan_text
     from bdb.jobs import jobs as all_jobs
+    from bdb.report import coverage
 
     jobs = all_jobs.from_params(params)
     engines.tell_lost(jobs)
     typer.echo(plan_text.overview(jobs.plan))
+    if beside := coverage.text(jobs.plan):
+        typer.echo(beside)
     typer.echo(plan_text.outlook(estimate.make(jobs)))
 
 

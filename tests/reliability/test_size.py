@@ -39,15 +39,13 @@ ATTACKS = {
 NEEDS = 'needs = frozenset({"model", "clean_set"})'
 TRAIN_SET = 'needs = frozenset({"train_set"})'
 DEFENSES = {
-    **dict.fromkeys(("ft", "fp", "nad", "nc", "anp", "ibau", "mbns"), NEEDS),
+    **dict.fromkeys(("ft", "fp", "nad", "nc", "anp", "i_bau", "mbns"), NEEDS),
     "clp": 'needs = frozenset({"model"})',
-    **dict.fromkeys(("abl", "ac", "spectral", "dbd", "dbr", "dst", "dde"), TRAIN_SET),
+    **dict.fromkeys(("abl", "ac", "spectral", "dbd", "d_br", "d_st", "dde"), TRAIN_SET),
 }
-DATASETS = {"tiny": "class_counts = (500,) * 200"}
 CLASSES = {
     "attack": ("bdb.attacks.base", "DataPoisoning", ATTACKS),
     "defense": ("bdb.defenses.base", "PostTraining", DEFENSES),
-    "dataset": ("bdb.datasets.base", "Dataset", DATASETS),
 }
 PUBLISHED_PAIRS = 11_492
 DVC = (sys.executable, "-m", "dvc")
@@ -80,7 +78,9 @@ def published(project: Any, site: Path) -> None:
     """Give a project the published grid."""
     install(site)
     project.search(site)
-    project.params["grid"]["dataset"].append("tiny")
+    for kind, methods in (("attack", ATTACKS), ("defense", DEFENSES)):
+        axis = project.params["grid"][kind]
+        axis += sorted(set(methods) - set(axis))
     project.save()
 
 

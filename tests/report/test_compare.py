@@ -65,6 +65,12 @@ def test_an_instance_is_compared_with_the_method_behind_its_name() -> None:
     assert table["published_asr"][2] == ft["published_asr"]
 
 
+def test_an_attack_without_a_ratio_is_compared_with_the_only_one_published() -> None:
+    cells = [cell(attack="lira", poison_ratio=0.0), cell(attack="lira", poison_ratio=0.1)]
+    found = compare.judge(pd.DataFrame(cells))["published_asr"]
+    assert found[0] == found[1] > 0
+
+
 def test_every_published_figure_is_a_rate_and_every_cell_stands_once() -> None:
     table = compare.published()
     rates = table[[f"published_{name}" for name in compare.RATES]]
