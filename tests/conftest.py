@@ -31,6 +31,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def drawn_alike() -> None:
+    """What a test draws without a generator of its own does not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
     """Stages flush them, for as long as their process lives; tests share one."""
     yield

@@ -8,6 +8,7 @@ from bdb.attacks import poisoning
 from bdb.attacks.base import Attack, AttackContext, ModelEditing
 from bdb.attacks.poisoning import Poison
 from bdb.attacks.redraw import Redraw
+from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
@@ -109,12 +110,16 @@ def _fit(
     step: loop.Step,
     epoch_end: loop.EpochEnd | None,
 ) -> list[EpochRecord]:
+    recipe, of_data = attack.recipe(context.recipe), context.data.augmentation
+    if not recipe.augment:  # Speaks of the data set's: what the attack brings belongs to it.
+        of_data = Augmentation()
+        recipe = recipe.model_copy(update={"augment": True, "crop_padding": None})
     return loop.fit(
         model,
         data,
-        attack.recipe(context.recipe),
+        recipe,
         seed=seeds.derive(context.seed, "train", "fit"),
         step=step,
-        augmentation=attack.augmentation(context.data.augmentation),
+        augmentation=attack.augmentation(of_data),
         epoch_end=epoch_end,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from bdb.attacks.none import NoAttack
 from bdb.attacks.poisoning import Poison
 from bdb.attacks.training_controlled.wanet import WaNet, _Warping
 from bdb.datasets.augmentation import Augmentation
+from bdb.datasets.base import ImageSet
 from bdb.errors import UndeclaredNeedError
 from bdb.jobs import catalogue, plan
 from bdb.jobs.jobs import Jobs
@@ -37,7 +38,8 @@ from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.models.classifier import Wrapper, wrapper
 from bdb.testing import check_attack, digits, make_context
-from bdb.training import inference
+from bdb.training import inference, loop
+from bdb.training.batches import Batches
 from bdb.training.recipes import Recipe
 
 
@@ -110,6 +112,15 @@ class Mild(Corner):
         return default.model_copy(update={"epochs": 1, "weight_decay": 0.0})
 
 
+class Turned(Corner):
+    """Turns the images of its victims' training."""
+
+    changes_training: ClassVar[bool] = True
+
+    def augmentation(self, default: Augmentation) -> Augmentation:
+        return default.model_copy(update={"rotation": 10.0})
+
+
 class Edited(ModelEditing):
     """Asks for the target always: what a weight of the head's bias can do."""
 
@@ -175,8 +186,9 @@ class Marking(_Warping):
         del model.marked
 
 
-def trained(attack: Attack, epochs: int = 1, size: int = 400) -> victims.Victim:
-    context, _ = make_context(size=size, recipe=Recipe(epochs=epochs, batch_size=100))
+def trained(attack: Attack, epochs: int = 1, size: int = 400, **recipe: Any) -> victims.Victim:
+    made = Recipe(epochs=epochs, batch_size=100, **recipe)
+    context, _ = make_context(size=size, recipe=made)
     context = victims.planned(attack, 0.1, context)
     spec = ModelSpec(architecture="convnet", data=context.data)
     poison = None
@@ -279,6 +291,21 @@ def test_an_attack_may_bring_its_augmentation_and_recipe() -> None:
     check_attack(Mild)
     with pytest.raises(AssertionError, match="departs is False"):
         check_attack(type("Sly", (Mild,), {"changes_training": False}))
+
+
+def test_a_recipe_without_augmentation_drops_that_of_the_data_set_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = []
+
+    def spy(_: Classifier, data: ImageSet, recipe: Recipe, **options: Any) -> list[Any]:
+        used.append(Batches(data, recipe, options["augmentation"], torch.Generator()).augmentation)
+        return []
+
+    monkeypatch.setattr(loop, "fit", spy)
+    trained(Turned(), augment=False, crop_padding=2)
+    trained(Corner(), augment=False, crop_padding=2)
+    assert used == [Augmentation(rotation=10.0), Augmentation()]
 
 
 def test_a_field_may_decide_whether_the_training_departs() -> None:
