@@ -13,6 +13,7 @@ from pathlib import Path
 from bdb.errors import ParamsError, short
 
 PARAMS = Path("params.yaml")
+IMAGENET = "imagenet"  # The weights that torchvision published.
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 POISONED = Path("data/poisoned")
@@ -120,6 +121,15 @@ def expand(path: str, where: str = "path") -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ParamsError(f"{where}: {short(path)} begins with an unknown user") from None
+
+
+def own_weights(value: str, where: str = "weights") -> Path | None:
+    """The user's own file that a model's weights are read from; None for none or published ones.
+
+    Raises:
+        ParamsError: it begins with a user who is not known here.
+    """
+    return None if value in ("", IMAGENET) else expand(value, where)
 
 
 def prepared(dataset: str, split: str) -> Path:

@@ -312,6 +312,24 @@ class Jobs:
             self._stamps[dataset.name] = raw_files.stamp(layout.raw() / path)
         return self._stamps[dataset.name]
 
+    def _weights(self, methods: Sequence[Entry]) -> list[Path]:
+        """The user's own weights of models; published ones are checked against what is known.
+
+        Raises:
+            ParamsError: there is no such file.
+        """
+        found: list[Path] = []
+        for model in (method for method in methods if method.kind == "model"):
+            field = model.can("weights_field")
+            value = self.settings.value(model, field) if field else ""
+            where = f"models.{model.name}.{field}"
+            path = layout.own_weights(value, where)
+            if path and not path.is_file():
+                known = f"the path of one, or {layout.IMAGENET!r}"
+                raise ParamsError(f"{where}: {path} is no file; allowed is {known}")
+            found += [path] if path else []
+        return found
+
     def _job(
         self,
         stage: str,
@@ -326,6 +344,7 @@ class Jobs:
         params = {key: self.settings.literal(key) for key in sorted(keys)}
         params = {key: value for key, value in params.items() if value not in (None, {})}
         code = self._code(stage, methods)
+        inputs = [*inputs, *self._weights(methods)]
         return Job(stage, arguments, tuple(inputs), tuple(outputs), params, code, raw)
 
     def _code(self, stage: str, methods: Sequence[Entry]) -> str:

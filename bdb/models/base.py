@@ -38,15 +38,23 @@ __all__ = [
 ]
 
 
-def build(spec: ModelSpec, seed: int) -> Classifier:
-    """Build a model with weights drawn from `seed`, on the CPU."""
+def build(spec: ModelSpec, seed: int, *, pretrain: bool = True) -> Classifier:
+    """Build a model with weights drawn from `seed`, on the CPU.
+
+    Args:
+        spec: what to build.
+        seed: of every weight that is drawn.
+        pretrain: put the weights in place that its fields name; not where others follow anyway.
+    """
     architecture = registry.get("model", spec.architecture).make(**spec.fields)
     assert isinstance(architecture, Architecture)
     with seeds.isolated(seed):
         model = architecture.build(spec.data)
+    if pretrain:
+        architecture.pretrain(model)
     model.spec = spec.model_copy(update={"wrappers": ()})
     for wanted in spec.wrappers:
-        members = [build(member, seed) for member in wanted.members]
+        members = [build(member, seed, pretrain=pretrain) for member in wanted.members]
         model = wrap(model, wanted.name, *members, **wanted.options)
     return model
 
@@ -92,7 +100,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Classifier:
     """
     tensors, metadata = artifacts.read_tensors(path, device)
     try:
-        model = build(ModelSpec(**metadata["model"]), seed=0).to(device)
+        model = build(ModelSpec(**metadata["model"]), seed=0, pretrain=False).to(device)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -173,14 +173,19 @@ class Architecture(Method):
     Class variables:
         offers: what defenses and analyses may require of it: `batch_norm` (over maps, with a scale
             and a bias), `maps` (its `attention_layers`), `features` (that lead to its logits).
+        weights_field: the field that names the weights it begins with, if it has one.
     """
 
     kind: ClassVar[str] = "model"
     offers: ClassVar[frozenset[str]] = frozenset({"batch_norm", "features", "maps"})
+    weights_field: ClassVar[str | None] = None
 
     def build(self, data: DataSpec) -> Classifier:
         """Make a network with fresh weights, drawn from torch's global generator."""
         raise NotImplementedError
+
+    def pretrain(self, model: Classifier) -> None:
+        """Put the weights in place that a network of `build` begins with, if it has any."""
 
 
 _wrappers: dict[str, type[Wrapper]] = {}

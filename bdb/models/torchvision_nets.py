@@ -1,26 +1,36 @@
-"""Architectures of torchvision, each an entry of one table, with fresh weights.
+"""Architectures of torchvision, each an entry of one table, with fresh or published weights.
 
 Pixels keep their own resolution outside, so that triggers do too: a network either resizes inside
 (transformers and ConvNeXt, to 224, as in the published experiments) or, where the images are
 small, has the strides and pools of its stem taken away. VGG stays as it is.
+
+Under published weights all that changes is where training begins: the head is fresh, since the
+classes are others, and images are normalised by their own statistics, as in the published
+experiments, so that both beginnings are compared on the same data.
 """
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bdb.datasets.base import DataSpec
 from bdb.errors import ParamsError
 from bdb.method import Frozen, Paper
+from bdb.models import pretrained
 from bdb.models.base import Architecture, Classifier
 from bdb.registry import register
 from bdb.torchvision_ops import load
 
 _SMALL = 64
 _LEAST = 32
+_POSITIONS = "encoder.pos_embedding"
+# How the published DenseNets call what torchvision now calls `norm1` and the like.
+_DOTTED = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=\d\.)")
 
 
 class Net(Frozen):
@@ -179,6 +189,40 @@ class TorchvisionClassifier(Classifier):
         features: Tensor = self.net(self.resize(normalized))
         return features
 
+    def begin_with(self, state: dict[str, Tensor]) -> None:
+        """Take over all weights but the head's from a state dict of torchvision's names.
+
+        Raises:
+            ValueError: it is of another network.
+        """
+        given = self._renamed(state)
+        wanted = self.net.state_dict()
+        # Files of old lack the counters, which no norm of torchvision's reads.
+        lacking = [key for key in wanted if key not in given and "num_batches" not in key]
+        if lacking:
+            raise ValueError(f"it lacks {lacking[0]} and {len(lacking) - 1} more")
+        for key, tensor in given.items():
+            if key not in wanted or tensor.shape != wanted[key].shape:
+                raise ValueError(f"{key} of {'x'.join(map(str, tensor.shape))} has no place in it")
+        self.net.load_state_dict(given, strict=False)
+
+    def _renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same under the names of `net`, without the head, with as many positions."""
+        given = {_DOTTED.sub(r"\1", key): tensor for key, tensor in state.items()}
+        given = {k: t for k, t in given.items() if not k.startswith(f"{self.entry.head}.")}
+        if _POSITIONS in given:
+            given = _interpolated(given, self.net)
+        for stage in self.entry.stages if self.entry.tokens else ():
+            tapped = f"{stage}.block."
+            given = {key.replace(f"{stage}.", tapped): tensor for key, tensor in given.items()}
+        return given
+
+
+def _interpolated(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """A transformer's weights, its positions interpolated to the resolution of `net`."""
+    resize = load().models.vision_transformer.interpolate_embeddings
+    return dict(resize(net.image_size, net.patch_size, state))
+
 
 def _suit(net: nn.Module, entry: Net, *, small: bool) -> None:
     """Fit a fresh network to the size of the images, and to hooks that read its layers."""
@@ -197,6 +241,14 @@ def _suit(net: nn.Module, entry: Net, *, small: bool) -> None:
 class TorchvisionNet(Architecture):
     """An entry of the table."""
 
+    weights_field: ClassVar[str | None] = "weights"
+
+    weights: str = Field(
+        "",
+        description="what training begins with: `imagenet`, as torchvision published it, or a path "
+        "to a state dict of torchvision's names; drawn from the seed if empty",
+    )
+
     def build(self, data: DataSpec) -> TorchvisionClassifier:
         """Make the network.
 
@@ -210,6 +262,23 @@ class TorchvisionNet(Architecture):
                 f"it needs 3 channels and at least {_LEAST}x{_LEAST} pixels"
             )
         return TorchvisionClassifier(data, self.name)
+
+    def pretrain(self, model: Classifier) -> None:
+        """Load the weights that the field names.
+
+        Raises:
+            ParamsError: they are not there, cannot be read, or are of another network.
+        """
+        assert isinstance(model, TorchvisionClassifier)
+        if not self.weights:
+            return
+        state = pretrained.read(self.name, self.weights)
+        try:
+            model.begin_with(state)
+        except ValueError as error:
+            raise ParamsError(
+                f"models.{self.name}.weights: {self.weights} is of another network: {error}"
+            ) from error
 
 
 def _register(name: str, entry: Net) -> None:

@@ -1,11 +1,14 @@
 """Which jobs there are, and what they read."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from bdb import layout, params, presets
+from bdb.errors import ParamsError
 from bdb.jobs import catalogue, plan
 from bdb.jobs.jobs import STAGES, Jobs
 from bdb.layout import Run
@@ -70,3 +73,21 @@ def test_every_job_comes_after_those_that_it_reads() -> None:
         assert made.issuperset(job.inputs), job.name
         made.update(job.outputs)
     assert {job.stage for job in jobs} == set(STAGES) - {"clean", "surrogate"}
+
+
+def test_what_builds_a_model_reads_the_weights_that_the_user_brings(tmp_path: Path) -> None:
+    own = tmp_path / "own.safetensors"
+    raw = yaml.safe_load(presets.text("smoke"))
+    raw["grid"] |= {"model": ["vit_b_16", "vit"], "attack": ["badnets"], "analysis": []}
+    raw["models"] = {
+        "vit": {"method": "vit_b_16", "weights": str(own)},
+        "vit_b_16": {"weights": "imagenet"},
+    }
+    made = Jobs(plan.make(params.parse(raw, CATALOGUE), CATALOGUE))
+    with pytest.raises(ParamsError, match=r"^models.vit.weights: /.*own.safetensors is no file"):
+        list(made)
+    own.write_bytes(b"any")
+    reading = {(job.stage, own in job.inputs) for job in made if "/vit/" in job.name}
+    of_models = {("train", True), ("features", True), ("defend", True)}
+    assert reading == of_models | {("poison", False), ("evaluate", False)}
+    assert not any(own in job.inputs for job in made if "/vit_b_16/" in job.name)
