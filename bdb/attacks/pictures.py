@@ -31,13 +31,41 @@ def draw(pattern: Pattern, shape: tuple[int, int, int], generator: torch.Generat
     return torch.stack([stretch(channel) for channel in smooth])
 
 
+def photographs(count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    """Coloured clouds with as much detail as photographs have: waves are as high as they are long.
+
+    Args:
+        count: N, how many.
+        shape: C x H x W.
+        generator: of the draws.
+
+    Returns:
+        float32, N x C x H x W, in [0, 1]; each takes up the whole range. Half of what the channels
+        show is common to all.
+    """
+    common, own = (
+        torch.rand((count, channels, *shape[1:]), generator=generator) for channels in (1, shape[0])
+    )
+    squares = _squares(common).clamp_min(1 / max(shape[1:]) ** 2)
+    return torch.stack([stretch(each) for each in _filtered(common + own, squares.rsqrt())])
+
+
 def low_pass(pattern: Tensor, sigma: float) -> Tensor:
     """Convolve ... x H x W with a Gaussian, in the frequency domain (so edges wrap around)."""
+    return _filtered(pattern, torch.exp(-2 * (math.pi * sigma) ** 2 * _squares(pattern)))
+
+
+def _filtered(pattern: Tensor, gain: Tensor) -> Tensor:
+    """Each wave of ... x H x W, multiplied by its gain: H x (W // 2 + 1)."""
+    return torch.fft.irfft2(torch.fft.rfft2(pattern) * gain, s=pattern.shape[-2:])
+
+
+def _squares(pattern: Tensor) -> Tensor:
+    """Of the frequencies of the waves in ... x H x W, in waves per pixel: H x (W // 2 + 1)."""
     height, width = pattern.shape[-2:]
     rows = torch.fft.fftfreq(height, device=pattern.device)[:, None]
     columns = torch.fft.rfftfreq(width, device=pattern.device)
-    gain = torch.exp(-2 * (math.pi * sigma) ** 2 * (rows**2 + columns**2))
-    return torch.fft.irfft2(torch.fft.rfft2(pattern) * gain, s=(height, width))
+    return rows**2 + columns**2
 
 
 def stretch(pattern: Tensor) -> Tensor:

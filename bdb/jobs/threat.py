@@ -42,6 +42,7 @@ def _known(entry: Entry) -> list[str]:
     # Who builds models needs something to train them on.
     trains = bool(entry.can("needs")) or any(not s["foreign"] for s in surrogates)
     trains = trains or bool(entry.can("shares_trigger") and not entry.can("foreign_field"))
+    foreign = entry.can("foreign_field")
     known = ["the training set"] if trains else []
-    known += ["other images like them"] if entry.can("foreign_field") else []
+    known += ["other images like them"] if foreign and entry.default(foreign) else []
     return known + (["the architecture"] if "architecture" in entry.can("needs") else [])

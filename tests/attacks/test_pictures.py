@@ -44,3 +44,24 @@ def test_a_filter_keeps_the_mean_and_takes_the_details() -> None:
 
 def test_nothing_stretched_stays_nothing() -> None:
     assert bool((pictures.stretch(torch.zeros(3, 4, 4)) == 0).all())
+
+
+def test_photographs_have_waves_as_high_as_they_are_long() -> None:
+    """Over a hundred pictures the amplitudes fall as the inverse of the frequency."""
+    found = pictures.photographs(100, (1, 64, 64), seeded())
+    amplitudes = torch.fft.fft2(found).abs().square().mean((0, 1)).sqrt()
+    for first, second in ((2, 8), (4, 16), (3, 24)):
+        ratio = float(amplitudes[0, first] / amplitudes[0, second])
+        assert 0.7 * second / first < ratio < 1.4 * second / first
+
+
+def test_each_photograph_takes_up_the_whole_range_and_its_channels_have_much_in_common() -> None:
+    found = pictures.photographs(5, (3, 28, 20), seeded())
+    assert found.shape == (5, 3, 28, 20)
+    assert bool((found.amin((1, 2, 3)) == 0).all())
+    assert torch.allclose(found.amax((1, 2, 3)), torch.ones(5))
+    many = pictures.photographs(200, (3, 16, 16), seeded())
+    centred = many - many.mean((2, 3), keepdim=True)
+    red, green = (centred[:, channel] for channel in (0, 1))
+    shared = (red * green).sum() / (red.norm() * green.norm())
+    assert 0.3 < float(shared) < 0.7

@@ -34,12 +34,8 @@ def entry(name: str, room: str = "", **capabilities: object) -> Entry:
             "AML.T0020",
         ),
         (entry("wanet", room="model_editing"), "the weights or", "that model ", "AML.T0018"),
-        (
-            entry("badnets", foreign_field="source", surrogates={"s": {"foreign": True}}),
-            "training images",
-            "other images like them ",
-            "AML.T0020",
-        ),
+        (entry("narcissus"), "training images of", "other images like them ", "AML.T0020"),
+        (entry("refool"), "training images of", "nothing but those ", "AML.T0020"),
     ],
 )
 def test_it_follows_from_what_an_attack_declares(
