@@ -309,7 +309,7 @@ def check_attack(cls: type[Attack], ratio: float = 0.05, **fields: Any) -> None:
     context, _ = make_context(size=400, recipe=Recipe(epochs=1, batch_size=64))
     _check_shared_trigger(cls)
     poison = _make(attack, ratio, context)
-    _check_plan(attack, ratio, context, poison.plan)
+    check_plan(attack, ratio, context, poison.plan)
     _check_pixels(attack, context, poison)
     _check_round_trip(attack, poison)
     _check_training(attack, context)
@@ -484,7 +484,12 @@ def _check_shared_trigger(cls: type[Attack]) -> None:
         assert not own, f"surrogates {own} have the victim's architecture; name another"
 
 
-def _check_plan(attack: Attack, ratio: float, context: AttackContext, plan: Plan) -> None:
+def check_plan(attack: Attack, ratio: float, context: AttackContext, plan: Plan) -> None:
+    """Check that so many samples are touched, and labelled as the attack's fields say.
+
+    Raises:
+        AssertionError: they are not.
+    """
     true = context.samples(plan.ids).labels.cpu()
     some = attack.poisons and attack.uses_ratio
     count = round(ratio * len(context.train)) if some else 0
@@ -505,7 +510,9 @@ def _check_plan(attack: Attack, ratio: float, context: AttackContext, plan: Plan
         assert bool((given == attack.target).all()), "only the target class is poisoned"
     elif attack.labelling == "label-only":
         assert not bool((given == truth).any()), "every poison has another label"
-    elif attack.target_rule != "random":
+    elif attack.target_rule == "random":
+        assert not bool((given == truth).any()), "another class is drawn"
+    else:
         assert given.tolist() == list(wanted), "labels follow the target rule"
 
 

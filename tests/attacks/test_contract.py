@@ -41,6 +41,17 @@ def test_odd_data_end_in_a_right_result_or_in_one_line(name: str, edge: str) -> 
     check_attack_edge(registry.get("attack", name), edge)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("rule", ["all-to-all", "multi-target", "random"])
+@pytest.mark.parametrize("name", DIRTY)
+def test_every_target_rule_with_many_classes(name: str, rule: str) -> None:
+    check_attack_edge(
+        registry.get("attack", name),  # type: ignore[arg-type]
+        "64 pixels and 43 classes",
+        target_rule=rule,
+        targets=(1, 14, 42) if rule == "multi-target" else (),
+    )
+
+
 @pytest.mark.parametrize(
     "said", ["odd", "somewhere: odd", "badnets.size: odd", "margin + size: odd"]
 )

@@ -138,6 +138,11 @@ def test_the_edges_are_what_they_say() -> None:
     assert shapes["one channel"] == (1, 32, 32)
     assert shapes["not square"] == (3, 24, 32)
     assert shapes["8 pixels wide"] == (3, 8, 8)
+    assert shapes["64 pixels and 43 classes"] == (3, 64, 64)
+    many = edge_lab("64 pixels and 43 classes", "none", 0.0)
+    assert many.spec.data.num_classes == 43
+    assert (many.train_set.labels.bincount() > 0).tolist() == [True] * 43
+    assert many.train_set.labels.bincount().tolist()[:3] == [10, 10, 2]
     assert edge_lab("two classes").spec.data.num_classes == 2
     assert not (edge_lab("a class absent").train_set.labels == 3).any()
     assert (edge_lab("a class absent").test.labels == 3).any()
