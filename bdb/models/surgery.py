@@ -97,13 +97,18 @@ def lipschitz_bounds(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     return spectral * (norm.weight / (norm.running_var + norm.eps).sqrt()).abs()
 
 
-def outliers(bounds: Tensor, u: float) -> Tensor:
-    """Which of a layer's bounds lie more than `u` standard deviations above their mean: bool, C."""
-    if len(bounds) < 2:
-        return torch.zeros_like(bounds, dtype=torch.bool)
-    # In double precision the mean of equal bounds is exact, so that none of them exceeds it.
-    bounds = bounds.double()
-    return bounds > bounds.mean() + u * bounds.std()
+def deviations(values: Tensor) -> Tensor:
+    """How many standard deviations each of a layer's values lies above their mean: float64, C."""
+    # In double precision the mean of equal values is exact, so that none of them deviates.
+    values = values.double()
+    if len(values) < 2:
+        return torch.zeros_like(values)
+    return ((values - values.mean()) / values.std()).nan_to_num(0.0)
+
+
+def outliers(values: Tensor, u: float) -> Tensor:
+    """Which of a layer's values lie more than `u` standard deviations above their mean: bool, C."""
+    return deviations(values) > u
 
 
 @torch.no_grad()
