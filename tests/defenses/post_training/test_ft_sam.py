@@ -1,0 +1,120 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bdb.datasets.augmentation import Augmentation
+from bdb.defenses.post_training.ft_sam import SharpnessAwareFineTuning, climb
+from bdb.models import base as models
+from bdb.models.base import Classifier
+from bdb.testing import Lab, lab
+from bdb.training import device as devices
+from bdb.training import loop
+from bdb.training.loop import Batch
+
+# As in the preset of digits.
+STRENGTH: dict[str, Any] = {"epochs": 20, "batch_size": 32, "lr": 0.05}
+
+
+@pytest.mark.parametrize("attack", ["badnets", "blended"])
+def test_removes_the_backdoor_and_keeps_accuracy(attack: str) -> None:
+    victim = lab(attack)
+    defended = victim.defend("ft_sam", **STRENGTH).model
+    assert defended is not None
+    before, after = victim.rates(victim.model), victim.rates(defended)
+    assert before[1] > 0.9
+    assert after[1] < 0.15
+    assert after[0] > before[0] - 0.06
+
+
+@pytest.mark.evidence
+def test_removes_what_plain_fine_tuning_leaves() -> None:
+    """The paper's claim, at the same rate, batches and passes."""
+    victim = lab("lf")
+    tuned, sharpened = (victim.defend(name, **STRENGTH).model for name in ("ft", "ft_sam"))
+    assert tuned is not None
+    assert sharpened is not None
+    assert victim.rates(tuned)[1] > 0.25
+    assert victim.rates(sharpened)[1] < 0.15
+
+
+@pytest.mark.evidence
+def test_costs_a_clean_model_at_most_five_points() -> None:
+    victim = lab("none", 0.0)
+    defended = victim.defend("ft_sam", **STRENGTH).model
+    assert defended is not None
+    assert victim.rates(defended)[0] > victim.rates(victim.model)[0] - 0.05
+
+
+def with_gradients(victim: Lab) -> tuple[Classifier, Batch]:
+    """A copy in training mode, and the batch that its gradients are of."""
+    data, model = victim.clean_set[torch.arange(32)], models.duplicate(victim.model).train()
+    batch = Batch(
+        pixels=data.images,
+        labels=data.labels,
+        ids=data.ids,
+        epoch=0,
+        augmentation=Augmentation(),
+        generator=torch.Generator().manual_seed(0),
+        label_smoothing=0.1,
+    )
+    loss(model, batch).backward()
+    return model, batch
+
+
+def loss(model: nn.Module, batch: Batch) -> Tensor:
+    """In the precision of training."""
+    with devices.autocast(batch.labels.device):
+        return loop.cross_entropy(model, batch)
+
+
+def slopes(model: nn.Module) -> list[Tensor]:
+    return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+
+def test_every_weight_climbs_by_its_size(badnets: Lab) -> None:
+    model, _ = with_gradients(badnets)
+    before, gradients = [w.detach().clone() for w in model.parameters()], slopes(model)
+    climb(list(model.parameters()), 0.5)
+    scaled = torch.cat([(w.abs() * g).flatten() for w, g in zip(before, gradients, strict=True)])
+    shares = []
+    for weight, old, gradient in zip(model.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(
+            weight.detach() - old, 0.5 * old**2 * gradient / scaled.norm(), atol=1e-6, rtol=1e-3
+        )
+        shares.append(((weight.detach() - old) / old.abs())[old != 0])
+    torch.testing.assert_close(torch.cat(shares).norm(), torch.tensor(0.5), rtol=1e-3, atol=0)
+
+
+def test_where_it_climbs_to_the_loss_is_worse(badnets: Lab) -> None:
+    model, batch = with_gradients(badnets)
+    start = loss(model, batch).detach()
+    climb(list(model.parameters()), 2.0)
+    assert loss(model, batch).detach() > start + 0.1
+
+
+def test_the_step_takes_the_gradients_from_there_and_leaves_the_rest(badnets: Lab) -> None:
+    (model, batch), (there, _) = (with_gradients(badnets) for _ in range(2))
+    climb(list(there.parameters()), 2.0)
+    there.zero_grad()
+    loss(there, batch).backward()
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    SharpnessAwareFineTuning().sharpen(model, batch, optimizer)
+    for found, expected in zip(slopes(model), slopes(there), strict=True):
+        torch.testing.assert_close(found, expected)
+    # Weights, and the batch statistics that the first pass has counted already.
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    model(batch.images)
+    moved = [n for n, t in model.state_dict().items() if not torch.equal(t, kept[n])]
+    assert any("running_mean" in name for name in moved)
+
+
+def test_without_a_slope_it_stays(badnets: Lab) -> None:
+    model, _ = with_gradients(badnets)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    climb(list(model.parameters()), 2.0)
+    assert all(torch.equal(w, old) for w, old in zip(model.parameters(), before, strict=True))
