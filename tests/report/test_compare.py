@@ -88,7 +88,7 @@ def test_names_are_those_of_the_registry_and_fit_for_wildcards() -> None:
         assert set(table[kind]) <= set(known.names(kind))
     both = {"badnets", "blended", "inputaware", "lf", "sig", "wanet"}
     assert both <= set(table["attack"]) & set(known.names("attack"))
-    both = {"abl", "ac", "anp", "bnp", "clp", "fp", "ft", "nad", "nc", "spectral"}
+    both = {"abl", "ac", "anp", "bnp", "clp", "ep", "fp", "ft", "nad", "nc", "spectral"}
     assert both <= set(table["defense"]) & set(known.names("defense"))
     for kind in ("attack", "defense"):
         assert table[kind].str.fullmatch("[a-z][a-z0-9_]*").all()
