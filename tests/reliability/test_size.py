@@ -39,9 +39,9 @@ ATTACKS = {
 NEEDS = 'needs = frozenset({"model", "clean_set"})'
 TRAIN_SET = 'needs = frozenset({"train_set"})'
 DEFENSES = {
-    **dict.fromkeys(("ft", "fp", "nad", "nc", "anp", "i_bau", "mbns"), NEEDS),
+    **dict.fromkeys(("ft", "fp", "nad", "nc", "anp", "i_bau", "bnp"), NEEDS),
     "clp": 'needs = frozenset({"model"})',
-    **dict.fromkeys(("abl", "ac", "spectral", "dbd", "d_br", "d_st", "dde"), TRAIN_SET),
+    **dict.fromkeys(("abl", "ac", "spectral", "dbd", "d_br", "d_st", "ep"), TRAIN_SET),
 }
 CLASSES = {
     "attack": ("bdb.attacks.base", "DataPoisoning", ATTACKS),
