@@ -60,7 +60,7 @@ def build(spec: ModelSpec, seed: int, *, pretrain: bool = True) -> Classifier:
 
 
 def wrap(model: Classifier, name: str, *members: Classifier, **options: Any) -> Classifier:
-    """Put a registered wrapper around a model.
+    """Put a registered wrapper around a model, in the mode that this is in.
 
     Args:
         model: becomes part of the wrapped one, weights and all.
@@ -75,7 +75,7 @@ def wrap(model: Classifier, name: str, *members: Classifier, **options: Any) -> 
     specs = tuple(member.spec for member in members)
     chain = (*model.spec.wrappers, WrapperSpec(name=name, options=options, members=specs))
     wrapped.spec = model.spec.model_copy(update={"wrappers": chain})
-    return wrapped
+    return wrapped.train(model.training)
 
 
 def duplicate(model: Classifier) -> Classifier:

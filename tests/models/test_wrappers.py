@@ -148,6 +148,14 @@ def test_every_kind_keeps_the_contract(name: str) -> None:
     check_wrapper(MODELS[name]())
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_a_wrapped_model_stays_in_its_mode(training: bool, images: Tensor) -> None:
+    """Else whoever puts the mode back that it found leaves the model inside in another."""
+    model = net().train(training)
+    inference.logits(base.wrap(model, "test_shift", seed=7), images)
+    assert all(module.training == training for module in model.modules())
+
+
 def test_draws_from_a_global_generator_are_found() -> None:
     with pytest.raises(AssertionError, match="the batch matters"):
         check_wrapper(base.wrap(net(), "test_carefree").eval())
