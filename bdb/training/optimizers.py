@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
 from bdb.training.recipes import Recipe
@@ -75,3 +75,15 @@ def _triangle(share: float) -> float:
     if share < _PEAK:
         return _START + (1 - _START) * share / _PEAK
     return 1 - (1 - _END) * (min(share, 1) - _PEAK) / (1 - _PEAK)
+
+
+def stride(optimizer: torch.optim.Optimizer) -> Tensor:
+    """The length, squared, of the step that SGD is about to take, per learning rate."""
+    lengths = []
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            step = weight.grad + group["weight_decay"] * weight.detach()
+            momentum = optimizer.state[weight].get("momentum_buffer")
+            step = step if momentum is None else step + group["momentum"] * momentum
+            lengths.append(step.square().sum())
+    return torch.stack(lengths).sum()
