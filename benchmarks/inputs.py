@@ -16,7 +16,7 @@ from bdb.attacks.poisoning import Triggered
 from bdb.datasets.base import DataSpec, ImageSet, RawData
 from bdb.datasets.cifar10 import Cifar10
 from bdb.models import base as models
-from bdb.models.base import Classifier, ModelSpec
+from bdb.models.base import ModelSpec
 from bdb.training.recipes import RECIPES
 
 CLASSES = 10
@@ -70,15 +70,17 @@ def poisoned(root: Path | None, train: int = TRAIN, test: int = TEST, seed: int 
 
 
 def make_context(raw: RawData, device: torch.device, seed: int = 0) -> AttackContext:
-    """What an attacker has; the clean model is a small one that has learned nothing."""
+    """What an attacker has; models are small, and the clean one has learned nothing."""
     data = describe(raw.classes)
+    spec = ModelSpec(architecture="convnet", data=data)
     return AttackContext(
         data=data,
         train=raw.train.to(device),
         recipe=RECIPES["fast"],
         seed=seed,
         device=device,
-        load_clean_model=lambda: _small(data).to(device),
+        spec=spec,
+        load_clean_model=lambda: models.build(spec, seed=0).eval().to(device),
     )
 
 
@@ -93,10 +95,6 @@ def describe(classes: tuple[str, ...]) -> DataSpec:
         std=dataset.std,
         augmentation=dataset.augmentation,
     )
-
-
-def _small(data: DataSpec) -> Classifier:
-    return models.build(ModelSpec(architecture="convnet", data=data), seed=0).eval()
 
 
 def _random(train: int, test: int) -> RawData:
