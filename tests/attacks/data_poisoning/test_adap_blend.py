@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from statistics import mean
 
 import pytest
 import torch
@@ -61,9 +62,14 @@ def test_too_few_covers_are_refused() -> None:
 def test_detectors_see_less_of_it_than_of_the_plain_attack(
     auroc: Callable[[Lab, str], float],
 ) -> None:
-    plain, adaptive = lab("blended", 0.03), lab("adap_blend", 0.03)
-    accuracy, success = adaptive.rates(adaptive.model)
-    assert accuracy >= 0.97
-    assert success >= 0.85
-    assert auroc(adaptive, "ac") < auroc(plain, "ac") - 0.05
-    assert auroc(adaptive, "spectral") < auroc(plain, "spectral") - 0.03
+    """On average over seeds: AC alone hardly finds the plain attack here (.65 to .77)."""
+    found = {}
+    for attack in ("blended", "adap_blend"):
+        labs = [lab(attack, 0.03, seed) for seed in range(3)]
+        for accuracy, success in (each.rates(each.model) for each in labs):
+            assert accuracy >= 0.97
+            assert success >= 0.85
+        found[attack] = [mean(auroc(each, name) for each in labs) for name in ("ac", "spectral")]
+    plain, adaptive = found["blended"], found["adap_blend"]
+    assert adaptive[1] < plain[1] - 0.05
+    assert mean(adaptive) < mean(plain) - 0.05
