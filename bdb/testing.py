@@ -206,6 +206,26 @@ def equipped(attack: Attack, context: AttackContext) -> AttackContext:
     return replace(context, load_trigger=cache(lambda: attack.prepare_trigger(context)))
 
 
+def silenced(model: Classifier) -> list[tuple[str, int]]:
+    """The batch-norm channels that are at zero, each with its norm's name."""
+    return [
+        (name, channel)
+        for name, norm in surgery.batch_norms(model).items()
+        for channel in ((norm.weight == 0) & (norm.bias == 0)).nonzero().flatten().tolist()
+    ]
+
+
+def check_only_silenced(defended: Classifier, original: Classifier) -> None:
+    """Check that a defended model is the original with some channels at zero, and no more."""
+    expected = models.duplicate(original)
+    for name, channel in silenced(defended):
+        norm = surgery.batch_norms(expected)[name]
+        surgery.prune(norm, torch.arange(norm.num_features) == channel)
+    state = defended.state_dict()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(state[name], tensor), f"{name} has changed otherwise"
+
+
 def surrogate(declared: Surrogate, seed: int = 0) -> Classifier:
     """A small model of this description, on digits or letters, once per process."""
     return _surrogate(declared.model_copy(update={"seed": declared.seed + seed}))

@@ -86,7 +86,8 @@ def _reasons(missing: set[Pair], plan: Plan) -> list[str]:
 
 def _reason(pair: Pair, plan: Plan, left_out: Mapping[str, str], seed: int) -> str:
     settings = plan.settings
-    for kind, name in zip(("dataset", "model", "attack", "defense"), _names(pair), strict=True):
+    for kind in ("dataset", "model", "attack", "defense"):
+        name = getattr(pair, kind)
         if name != UNDEFENDED and name not in plan.catalogue.names(kind):
             return f"there is no {kind} {name} here"
         if name != UNDEFENDED and name not in settings.axis(kind):
@@ -96,7 +97,3 @@ def _reason(pair: Pair, plan: Plan, left_out: Mapping[str, str], seed: int) -> s
         if reason := left_out.get(run) or left_out.get(f"{run} {pair.defense}"):
             return reason
     return f"poison ratio {pair.ratio} is not on the grid"
-
-
-def _names(pair: Pair) -> tuple[str, str, str, str]:
-    return pair.dataset, pair.model, pair.attack, pair.defense

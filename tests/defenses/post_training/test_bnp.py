@@ -15,7 +15,7 @@ from bdb.errors import ParamsError
 from bdb.models import base as models
 from bdb.models import surgery
 from bdb.models.base import Classifier
-from bdb.testing import Lab, lab
+from bdb.testing import Lab, check_only_silenced, lab, silenced
 
 STRENGTH = {"u": None, "log_weight": 1, "max_drop": 0.05, "held_out": 0.4}
 
@@ -24,15 +24,6 @@ def defend(victim: Lab, **fields: object) -> Classifier:
     model = victim.defend("bnp", **fields).model
     assert model is not None
     return model
-
-
-def silenced(model: Classifier) -> list[tuple[str, int]]:
-    """The channels that are at zero."""
-    return [
-        (name, channel)
-        for name, norm in surgery.batch_norms(model).items()
-        for channel in ((norm.weight == 0) & (norm.bias == 0)).nonzero().flatten().tolist()
-    ]
 
 
 @pytest.mark.evidence
@@ -54,12 +45,7 @@ def test_removes_a_patch_by_pruning_alone() -> None:
     assert after[0] > before[0] - 0.1
     cut = silenced(defended)
     assert 0 < len(cut) < 100
-    expected = models.duplicate(victim.model)
-    for name, channel in cut:
-        norm = surgery.batch_norms(expected)[name]
-        surgery.prune(norm, torch.arange(norm.num_features) == channel)
-    same = expected.state_dict().items()
-    assert all(torch.equal(defended.state_dict()[name], tensor) for name, tensor in same)
+    check_only_silenced(defended, victim.model)
 
 
 def test_costs_a_clean_model_what_is_allowed() -> None:

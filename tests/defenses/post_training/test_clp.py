@@ -14,17 +14,16 @@ from bdb.defenses.post_training.clp import ChannelLipschitzPruning
 from bdb.models import base as models
 from bdb.models import surgery
 from bdb.models.base import Classifier, ModelSpec
-from bdb.testing import CPU, Lab, digits, make_context, make_lab
+from bdb.testing import CPU, Lab, digits, make_context, make_lab, silenced
 from bdb.training.recipes import Recipe
 
 
 def zeros(model: Classifier) -> dict[str, list[int]]:
     """The silenced channels, by batch norm."""
-    found = {
-        name: ((norm.weight == 0) & (norm.bias == 0)).nonzero().flatten().tolist()
-        for name, norm in surgery.batch_norms(model).items()
-    }
-    return {name: channels for name, channels in found.items() if channels}
+    found: dict[str, list[int]] = {}
+    for name, channel in silenced(model):
+        found.setdefault(name, []).append(channel)
+    return found
 
 
 def narrow(seed: int) -> Lab:
