@@ -1,7 +1,7 @@
-"""Crop and flip as one batched look-up, then turns, colours and holes: drawn for every sample.
+"""Crop and flip as one batched look-up, then cuts, turns, colours and holes, for every sample.
 
-The order is fixed: crop, flip, rotation, brightness, contrast, saturation, grey, cutout. What is
-not asked for draws nothing.
+The order is fixed: crop, flip, cut, rotation, brightness, contrast, saturation, hue, grey, cutout.
+What is not asked for draws nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch.nn.functional import pad
 from bdb.datasets import transforms
 from bdb.method import Frozen
 
+_LONGEST = 4 / 3  # the parts of images that are enlarged: their length by their width
+
 
 class Augmentation(Frozen):
     """What training does to each image, drawn anew for every sample and epoch."""
@@ -27,11 +29,15 @@ class Augmentation(Frozen):
     alternate: bool = Field(
         False, description="mirror each image every other epoch instead of by chance"
     )
+    least_area: float = Field(
+        1.0, gt=0, le=1, description="smallest part that is cut out and enlarged, as a share"
+    )
     rotation: float = Field(0.0, ge=0, le=180, description="most degrees to turn by, either way")
     rotation_share: float = Field(1.0, ge=0, le=1, description="share of images that are turned")
     brightness: float = Field(0.0, ge=0, le=1, description="largest change of the factor 1")
     contrast: float = Field(0.0, ge=0, le=1, description="largest change of the factor 1")
     saturation: float = Field(0.0, ge=0, le=1, description="largest change of the factor 1")
+    hue: float = Field(0.0, ge=0, le=0.5, description="most that colours turn, of once around")
     jitter_share: float = Field(
         1.0, ge=0, le=1, description="share of the images whose brightness and colours change"
     )
@@ -87,13 +93,15 @@ class Augmentation(Frozen):
     @property
     def _changes_pixels(self) -> bool:
         """Whether anything is asked for beyond crop and flip."""
-        colours = (self.brightness, self.contrast, self.saturation, self.grayscale)
-        return bool(self.rotation or self.cutout or any(colours))
+        colours = (self.brightness, self.contrast, self.saturation, self.hue, self.grayscale)
+        return bool(self.least_area < 1 or self.rotation or self.cutout or any(colours))
 
     def _changed(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Rotation, colours and cutout, of floats in [0, 1]."""
+        """Cuts, rotation, colours and cutout, of floats in [0, 1]."""
         count, _, height, width = images.shape
         draws = _Draws(count, generator, images.device)
+        if self.least_area < 1:
+            images = self._enlarged(images, draws)
         if self.rotation:
             degrees = self.rotation * draws.either_way()
             images = transforms.rotate(images, degrees * draws.chosen(self.rotation_share))
@@ -106,19 +114,28 @@ class Augmentation(Frozen):
         return images
 
     def _jittered(self, images: Tensor, draws: _Draws) -> Tensor:
-        """Brightness, contrast and saturation: all of an image's, or none."""
+        """Brightness, contrast, saturation and hue: all of an image's, or none."""
         jitters = (
-            (transforms.brighten, self.brightness),
-            (transforms.contrast, self.contrast),
-            (transforms.saturate, self.saturation),
+            (transforms.brighten, 1, self.brightness),
+            (transforms.contrast, 1, self.contrast),
+            (transforms.saturate, 1, self.saturation),
+            (transforms.turn_hue, 0, self.hue),
         )
-        if not any(amount for _, amount in jitters):
+        if not any(amount for *_, amount in jitters):
             return images
         chosen = draws.chosen(self.jitter_share)
-        for change, amount in jitters:
+        for change, unchanged, amount in jitters:
             if amount:
-                images = change(images, 1 + amount * draws.either_way() * chosen)
+                images = change(images, unchanged + amount * draws.either_way() * chosen)
         return images
+
+    def _enlarged(self, images: Tensor, draws: _Draws) -> Tensor:
+        """A part of each image, up to a third longer or wider than the image's own shape."""
+        area = self.least_area + (1 - self.least_area) * draws.evenly()
+        stretch = (_LONGEST ** draws.either_way()).sqrt()
+        heights, widths = ((area.sqrt() * by).clamp(max=1) for by in (stretch, 1 / stretch))
+        places = draws.evenly(), draws.evenly()
+        return transforms.enlarge(images, heights, widths, *places)
 
     def _offsets(self, count: int, generator: torch.Generator) -> Tensor:
         """Where each sample's crop begins: rows and columns, 2 x N x 1."""
@@ -149,11 +166,11 @@ class _Draws:
 
     def either_way(self) -> Tensor:
         """Evenly in [-1, 1): float32, N."""
-        return 2 * self._evenly() - 1
+        return 2 * self.evenly() - 1
 
     def chosen(self, share: float) -> Tensor:
         """Whether a sample is among this share: bool, N."""
-        return self._evenly() < share
+        return self.evenly() < share
 
     def below(self, size: int) -> Tensor:
         """A row or column: int64, N."""
@@ -162,7 +179,8 @@ class _Draws:
         )
         return draws.to(self.device)
 
-    def _evenly(self) -> Tensor:
+    def evenly(self) -> Tensor:
+        """In [0, 1): float32, N."""
         draws = torch.rand(self.count, generator=self.generator, device=self.generator.device)
         return draws.to(self.device)
 

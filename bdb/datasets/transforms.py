@@ -1,4 +1,4 @@
-"""Changes to a batch of images, each by a number of its own: turns, colours, holes.
+"""Changes to a batch of images, each by a number of its own: cuts, turns, colours, holes.
 
 Images are floats in [0, 1], N x C x H x W; the numbers float32 or int64, N, on the images' device.
 """
@@ -25,6 +25,31 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
         return grid_sample(images, grid, align_corners=False)
 
 
+def enlarge(
+    images: Tensor, heights: Tensor, widths: Tensor, down: Tensor, across: Tensor
+) -> Tensor:
+    """Take a part of each image, scaled back to the size of the whole, bilinearly.
+
+    Args:
+        images: of any size.
+        heights: of the parts, as shares of the image's own, in (0, 1].
+        widths: likewise.
+        down: where each part lies, from 0 (at the top) to 1 (at the bottom).
+        across: likewise, from left to right.
+    """
+    size = images.shape[2:]
+    rows, columns = (
+        (1 - share)[:, None] * (2 * place - 1)[:, None]
+        + share[:, None] * _from_middle(side, images) * 2 / side
+        for share, place, side in zip((heights, widths), (down, across), size, strict=True)
+    )
+    grid = torch.stack(
+        [columns[:, None, :].expand(-1, *size), rows[:, :, None].expand(-1, *size)], dim=-1
+    ).to(images.dtype)
+    with torch.autocast(images.device.type, enabled=False):
+        return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
 def brighten(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply every pixel."""
     return (images * _by_image(factors)).clamp(0, 1)
@@ -38,6 +63,21 @@ def contrast(images: Tensor, factors: Tensor) -> Tensor:
 def saturate(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply every pixel's distance from its own grey; only three channels have colours."""
     return _away(images, _grey(images), factors) if images.shape[1] == len(_LUMA) else images
+
+
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the circle of colours, by 1 once around; only three channels have colours."""
+    if images.shape[1] != len(_LUMA):
+        return images
+    value, red, green, blue = images.amax(1), *images.unbind(1)
+    chroma = value - images.amin(1)
+    parts = chroma.clamp_min(torch.finfo(images.dtype).tiny)
+    toward_green = torch.where(value == green, 2 + (blue - red) / parts, 4 + (red - green) / parts)
+    sector = torch.where(value == red, (green - blue) / parts, toward_green)
+    sector = sector + 6 * turns[:, None, None]
+    # Each channel is a trapezium over the six sectors; they differ in where theirs begins.
+    begun = torch.stack([(sector + start) % 6 for start in (5, 3, 1)], dim=1)
+    return value[:, None] - chroma[:, None] * torch.minimum(begun, 4 - begun).clamp(0, 1)
 
 
 def grayscale(images: Tensor, chosen: Tensor) -> Tensor:

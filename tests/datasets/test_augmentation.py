@@ -121,10 +121,12 @@ def test_alternating_flip_shows_both_sides_in_turn() -> None:
 RICH = Augmentation(
     crop_padding=2,
     flip=True,
+    least_area=0.3,
     rotation=20,
     brightness=0.4,
     contrast=0.4,
     saturation=0.4,
+    hue=0.1,
     grayscale=0.2,
     cutout=3,
 )
@@ -158,7 +160,15 @@ def test_a_rich_augmentation_takes_any_shape(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"rotation": 30}, {"brightness": 0.5}, {"contrast": 0.5}, {"saturation": 0.5}, {"cutout": 2}],
+    [
+        {"least_area": 0.3},
+        {"rotation": 30},
+        {"brightness": 0.5},
+        {"contrast": 0.5},
+        {"saturation": 0.5},
+        {"hue": 0.3},
+        {"cutout": 2},
+    ],
 )
 def test_every_sample_is_changed_by_draws_of_its_own(change: dict[str, float]) -> None:
     one = torch.rand(1, 3, 8, 8, generator=generator(0)) * 0.5 + 0.25
@@ -172,6 +182,7 @@ def test_every_sample_is_changed_by_draws_of_its_own(change: dict[str, float]) -
         ({"crop_padding": 4, "crop_share": 0.3}, 0.3 * 80 / 81),
         ({"rotation": 45, "rotation_share": 0.3}, 0.3),
         ({"brightness": 0.5, "contrast": 0.5, "jitter_share": 0.3}, 0.3),
+        ({"hue": 0.3, "jitter_share": 0.3}, 0.3),
         ({"grayscale": 0.3}, 0.3),
     ],
 )
@@ -193,6 +204,26 @@ def test_draws_stay_within_what_is_asked_for() -> None:
     rise = (turned * torch.arange(33)).sum(1) / turned.sum(1) - 16  # 16 * tan(10 degrees) is 2.8
     assert 2.4 < float(rise.max()) < 3.1
     assert -3.1 < float(rise.min()) < -2.4
+
+
+def test_parts_have_the_area_and_the_shape_asked_for() -> None:
+    """A ramp tells where a part begins and ends."""
+    down = torch.linspace(0, 1, 101)[:, None].expand(101, 101)
+    ramps = torch.stack([down, down.T]).expand(4000, 2, 101, 101)
+    parts = Augmentation(least_area=0.3)(ramps, generator(0))
+    height, width = (
+        (lines.amax(1) - lines.amin(1)) for lines in (parts[:, 0, :, 50], parts[:, 1, 50])
+    )
+    area, ratio = height * width, height / width
+    assert 0.28 < float(area.min()) < 0.32
+    assert 0.97 < float(area.max()) <= 1
+    assert 0.74 < float(ratio.min()) < 0.77
+    assert 1.31 < float(ratio.max()) < 1.35
+    assert float(area.mean()) == pytest.approx(0.65, abs=0.02)
+    small = height < 0.7
+    place = parts[small, 0, 0, 50] / (1 - height[small])
+    assert float(place.mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(place.std()) == pytest.approx(12**-0.5, abs=0.02)
 
 
 def test_what_is_new_leaves_the_draws_of_crop_and_flip_alone() -> None:

@@ -64,6 +64,36 @@ def test_colours_are_torchvisions(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_turns_of_the_hue_are_torchvisions(shape: tuple[int, ...]) -> None:
+    images = pictures(shape)
+    images[0, :, 0] = 0.5
+    turns = torch.tensor([0.0, 0.1, -0.1, 0.25, 0.5, -0.5, 0.33])
+    naive = one_by_one(functional.adjust_hue, images, turns)
+    assert torch.allclose(transforms.turn_hue(images, turns), naive, atol=1e-4)
+    assert torch.allclose(transforms.turn_hue(images, torch.zeros(7)), images, atol=1e-5)
+
+
+def test_parts_are_enlarged_as_torchvision_does() -> None:
+    """But for the outermost pixels, of which it sees no neighbours outside of the part."""
+    images, sides = pictures((3, 32, 24), 3), torch.tensor([[16, 12], [24, 12], [31, 20]])
+    starts = torch.tensor([[3, 5], [8, 0], [1, 4]])
+    naive = torch.stack(
+        [
+            functional.resized_crop(image, *start, *side, size=[32, 24], antialias=False)
+            for image, start, side in zip(images, starts.tolist(), sides.tolist(), strict=True)
+        ]
+    )
+    whole = torch.tensor([32, 24])
+    found = transforms.enlarge(images, *(sides / whole).T, *(starts / (whole - sides)).T)
+    assert torch.allclose(found[..., 1:-1, 1:-1], naive[..., 1:-1, 1:-1], atol=1e-4)
+
+
+def test_the_whole_image_stays() -> None:
+    images, one = pictures((3, 9, 6)), torch.ones(7)
+    assert torch.allclose(transforms.enlarge(images, one, one, 0 * one, one), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_only_the_chosen_images_turn_grey(shape: tuple[int, ...]) -> None:
     images, chosen = pictures(shape), torch.arange(7) % 2 == 0
     grey = transforms.grayscale(images, chosen)
