@@ -107,9 +107,13 @@ class Ensemble(Joint):
         for member in (self.inner, *self.others):
             member.calibrate(images)
 
+    def each(self, images: Tensor) -> Tensor:
+        """Every member's logits, the first's first: float32, M x N x K."""
+        return torch.stack([member(images).float() for member in (self.inner, *self.others)])
+
     def forward(self, images: Tensor) -> Tensor:
         """Floats in [0, 1], N x C x H x W -> logarithm of probabilities or shares, N x K."""
-        each = torch.stack([member(images).float() for member in (self.inner, *self.others)])
+        each = self.each(images)
         if self.vote == "majority":
             shares = nn.functional.one_hot(each.argmax(2), each.shape[2]).float().mean(0)
         else:
