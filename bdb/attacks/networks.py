@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from bdb.attacks.base import AttackContext, State
 from bdb.datasets.augmentation import Augmentation
+from bdb.models.unet import convs
 from bdb.training import device as devices
 from bdb.training import seeds
 from bdb.training.batches import Step
@@ -23,40 +23,13 @@ _READ = 4  # side of the map that a decoder reads its outputs from
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class UNet(nn.Module):
-    """Three levels, joined by skips: N x inputs x H x W -> N x outputs x H x W, of any size.
-
-    The outputs are float32 without bounds.
-    """
-
-    def __init__(self, inputs: int, outputs: int, width: int) -> None:
-        super().__init__()
-        levels = (inputs, width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(_block(i, o) for i, o in pairwise(levels))
-        self.up = nn.ModuleList(_block(o + i, i) for i, o in reversed(list(pairwise(levels[1:]))))
-        self.halve = nn.MaxPool2d(2, ceil_mode=True)  # A side of one pixel stays.
-        self.head = nn.Conv2d(width, outputs, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Floats, N x C x H x W."""
-        maps = [self.down[0](images)]
-        for block in self.down[1:]:
-            maps.append(block(self.halve(maps[-1])))
-        x = maps.pop()
-        for block in self.up:
-            skip = maps.pop()
-            x = block(torch.cat([interpolate(x, skip.shape[2:]), skip], 1))
-        made: Tensor = self.head(x).float()
-        return made
-
-
 class Decoder(nn.Module):
     """Reads so many logits from images of any size: N x inputs x H x W -> N x outputs, float32."""
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
         levels = (inputs, width, 2 * width, 4 * width)
-        self.maps = nn.Sequential(*(_block(i, o, stride=2) for i, o in pairwise(levels)))
+        self.maps = nn.Sequential(*(convs(i, o, stride=2) for i, o in pairwise(levels)))
         self.pool = nn.AdaptiveAvgPool2d(_READ)
         self.head = nn.Linear(levels[-1] * _READ**2, outputs)
 
@@ -150,15 +123,3 @@ def as_stored(images: Tensor) -> Tensor:
     """Floats as uint8 can hold them, in [0, 1]; gradients pass as if nothing had happened."""
     kept = images.detach().clamp(0, 1).mul(255).round().div(255)
     return images + (kept - images.detach())
-
-
-def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        *_normed(inputs, outputs, stride),
-        *_normed(outputs, outputs, 1),
-    )
-
-
-def _normed(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
-    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-    return conv, nn.BatchNorm2d(outputs), nn.ReLU()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from bdb.attacks import networks, poisoning
+from bdb.models.unet import UNet
 from bdb.testing import make_context
 from bdb.training import seeds
 
@@ -17,7 +18,7 @@ def images(shape: tuple[int, int, int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_networks_fit_any_image(shape: tuple[int, int, int]) -> None:
-    made = networks.UNet(shape[0], 2, 4)(images(shape))
+    made = UNet(shape[0], 2, 4)(images(shape))
     assert made.shape == (4, 2, *shape[1:])
     assert networks.Decoder(shape[0], 9, 4)(images(shape)).shape == (4, 9)
 
@@ -26,7 +27,7 @@ def test_the_networks_fit_any_image(shape: tuple[int, int, int]) -> None:
 def test_skips_carry_what_the_lowest_level_cannot(seed: int) -> None:
     """One pixel moves the output there far more than elsewhere."""
     with seeds.isolated(seed):
-        net = networks.UNet(1, 1, 4).eval()
+        net = UNet(1, 1, 4).eval()
     still = torch.zeros(1, 1, 32, 32)
     moved = still.clone()
     moved[0, 0, 9, 20] = 1
@@ -39,11 +40,11 @@ def test_skips_carry_what_the_lowest_level_cannot(seed: int) -> None:
 
 def test_a_state_gives_back_the_same_network(tmp_path: Path) -> None:
     context, _ = make_context(size=20)
-    net = networks.build(lambda: networks.UNet(3, 3, 4), context, "any", "net")
+    net = networks.build(lambda: UNet(3, 3, 4), context, "any", "net")
     path = tmp_path / "trigger.safetensors"
     poisoning.save_trigger(path, networks.pack(net=net, other=nn.Linear(2, 2)), origin={})
     state = poisoning.load_trigger(path, torch.device("cpu"))
-    again = networks.unpack(lambda: networks.UNet(3, 3, 4), state, "net")
+    again = networks.unpack(lambda: UNet(3, 3, 4), state, "net")
     x = images((3, 16, 16))
     with torch.no_grad():
         assert torch.allclose(net.eval()(x), again(x), atol=1e-6)

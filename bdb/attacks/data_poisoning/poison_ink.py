@@ -14,6 +14,7 @@ from bdb.attacks.base import AttackContext, DataPoisoning, Role, State
 from bdb.datasets import transforms
 from bdb.datasets.augmentation import Augmentation
 from bdb.method import Paper
+from bdb.models.unet import UNet
 from bdb.registry import register
 from bdb.training.batches import Batch, to_bytes, to_float
 
@@ -105,8 +106,8 @@ class Pair(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.hider = networks.UNet(2 * channels, channels, width)
-        self.revealer = networks.UNet(channels, channels, width)
+        self.hider = UNet(2 * channels, channels, width)
+        self.revealer = UNet(channels, channels, width)
 
     def hide(self, images: Tensor, ink: Tensor) -> Tensor:
         """Images that hold ink; they may leave [0, 1]."""

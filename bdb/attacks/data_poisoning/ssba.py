@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, m
 from bdb.attacks import networks
 from bdb.attacks.base import AttackContext, DataPoisoning, Role, State
 from bdb.method import Paper
+from bdb.models.unet import UNet
 from bdb.registry import register
 from bdb.training.batches import Batch, to_bytes, to_float
 
@@ -83,7 +84,7 @@ class Pair(nn.Module):
     def __init__(self, attack: SampleSpecific, channels: int) -> None:
         super().__init__()
         self.spread = nn.Linear(attack.bits, channels * _SPREAD**2)
-        self.encoder = networks.UNet(2 * channels, channels, attack.width)
+        self.encoder = UNet(2 * channels, channels, attack.width)
         self.decoder = networks.Decoder(channels, attack.bits, attack.width)
 
     def hide(self, images: Tensor, bits: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from bdb.attacks import networks
 from bdb.attacks.base import AttackContext, Controller, LossPoisoning, Role, State
 from bdb.method import Paper
+from bdb.models.unet import UNet
 from bdb.registry import register
 from bdb.training import balancing
 from bdb.training.batches import Batch, to_bytes, to_float
@@ -56,9 +57,9 @@ class Lira(LossPoisoning):
         """Let generator and victim learn in turn."""
         return _Learning(self, context)
 
-    def generator(self, channels: int) -> networks.UNet:
+    def generator(self, channels: int) -> UNet:
         """With fresh weights."""
-        return networks.UNet(channels, channels, self.width)
+        return UNet(channels, channels, self.width)
 
     def trigger(self, generator: nn.Module, images: Tensor) -> Tensor:
         """Images in [0, 1] with their noise, rounded as they will be stored."""
