@@ -38,6 +38,43 @@ class FeatureMask(Wrapper):
         return self.classify(self.features(images))
 
 
+def stamp(images: Tensor, side: int, value: float) -> Tensor:
+    """Put a square in the top left corner: floats, N x C x H x W."""
+    stamped = images.clone()
+    stamped[:, :, :side, :side] = value
+    return stamped
+
+
+@wrapper("stamped")
+class Stamped(Wrapper):
+    """Puts the defender's own trigger on every image, and undoes what it does to the labels.
+
+    Args:
+        inner: was trained to know the trigger.
+        side: of the square in the top left corner, in pixels.
+        value: of its pixels, where those of images are in [0, 1].
+        shift: under the trigger, class k was trained as k + shift, modulo the number of classes.
+
+    Raises:
+        ParamsError: the square leaves nothing of the image.
+    """
+
+    def __init__(self, inner: Classifier, side: int, value: float, shift: int = 0) -> None:
+        super().__init__(inner)
+        height, width = inner.spec.data.shape[1:]
+        if side >= min(height, width):
+            raise ParamsError(f"side: {side} pixels hide an image of {height}x{width}; lower it")
+        self.side, self.value, self.shift = side, value, shift
+
+    def before(self, images: Tensor) -> Tensor:
+        """The stamped images."""
+        return stamp(images, self.side, self.value)
+
+    def after(self, logits: Tensor) -> Tensor:
+        """Those of class k + shift are those of class k."""
+        return logits.roll(-self.shift, 1)
+
+
 class Joint(Wrapper):
     """Networks that answer together: no single head or features, and no rest of the network.
 

@@ -311,3 +311,23 @@ def test_a_wrapper_may_stand_in_a_methods_own_file(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(classifier.registry, "names", import_methods)
     assert base.wrap(net(), "test_late", seed=1).spec.wrappers[0].name == "test_late"
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+def test_a_stamped_model_answers_by_the_stamped_image(shift: int) -> None:
+    plain = base.build(ModelSpec(architecture="convnet", data=DATA), 0).eval()
+    model = base.wrap(plain, "stamped", side=3, value=2.0, shift=shift)
+    check_wrapper(model)
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    stamped = images.clone()
+    stamped[:, :, :3, :3] = 2
+    with torch.no_grad():
+        expected = plain(stamped)
+        assert torch.equal(model(images), expected[:, [(k + shift) % 5 for k in range(5)]])
+        assert not torch.equal(plain(images), expected)
+
+
+def test_a_stamp_has_to_leave_something_of_the_image() -> None:
+    plain = base.build(ModelSpec(architecture="convnet", data=DATA), 0)
+    with pytest.raises(ParamsError, match="side: 16 pixels hide an image of 16x16"):
+        base.wrap(plain, "stamped", side=16, value=2.0)
