@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from bdb.console import track
 from bdb.datasets.base import ImageSet
+from bdb.defenses import outliers
 from bdb.defenses.base import DefenderView, Outcome, PostTraining
 from bdb.method import Paper
 from bdb.registry import register
@@ -178,8 +179,7 @@ class NeuralCleanse(PostTraining):
 
 def anomaly(norms: Tensor) -> Tensor:
     """How far each norm lies below the median, in consistent median absolute deviations: K."""
-    below = norms.quantile(0.5) - norms
-    return below / (1.4826 * below.abs().quantile(0.5)).clamp_min(1e-12)
+    return outliers.deviations(-norms)
 
 
 def decode(raw: list[Tensor]) -> Triggers:
