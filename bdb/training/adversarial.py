@@ -7,6 +7,9 @@ trained on, once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -51,13 +54,53 @@ def search(
         float32 in [0, 1], N x C x H x W.
     """
     stride = _STRIDE * eps / steps if stride is None else stride
-    was_training = model.training
+
+    def loss(moved: Tensor) -> Tensor:
+        return cross_entropy(model(moved), labels, reduction="sum")
+
+    def project(moved: Tensor) -> Tensor:
+        return moved.clamp(images - eps, images + eps)
+
+    return climb(model, loss, (images + eps * start).clamp(0, 1), steps, stride, project)
+
+
+def climb(
+    model: nn.Module,
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    steps: int,
+    stride: float,
+    project: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Follow the sign of an objective's slope in the pixels; batch statistics are left alone.
+
+    Args:
+        model: that the objective asks; its mode is put back.
+        objective: of images, a number: to be raised.
+        start: float32 in [0, 1], N x C x H x W.
+        steps: of the ascent.
+        stride: of a step, in pixels of [0, 1].
+        project: takes moved images back to where they may be; [0, 1] is seen to.
+
+    Returns:
+        float32 in [0, 1], N x C x H x W.
+    """
+    found = start
+    with at_rest(model):
+        for _ in range(steps):
+            found = found.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(objective(found), found)
+            found = project(found.detach() + stride * slope.sign()).clamp(0, 1)
+    return found.detach()
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Put all of a model into evaluation mode, and each part back into its own."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
-    worst = (images + eps * start).clamp(0, 1)
-    for _ in range(steps):
-        worst.requires_grad_()
-        (slope,) = torch.autograd.grad(cross_entropy(model(worst), labels, reduction="sum"), worst)
-        moved = worst.detach() + stride * slope.sign()
-        worst = moved.clamp(images - eps, images + eps).clamp(0, 1)
-    model.train(was_training)
-    return worst.detach()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
