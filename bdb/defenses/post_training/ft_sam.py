@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdb.defenses.base import DefenderView, Outcome, PostTraining
 from bdb.method import Paper
 from bdb.registry import register
-from bdb.training import device as devices
-from bdb.training import loop
+from bdb.training import sharpness
 from bdb.training.loop import Batch
 from bdb.training.recipes import Recipe
 
@@ -62,16 +58,7 @@ class SharpnessAwareFineTuning(PostTraining):
 
     def sharpen(self, model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
         """Put the gradients at the worst weights nearby in the place of those that are there."""
-        weights = [weight for weight in model.parameters() if weight.grad is not None]
-        before = [weight.detach().clone() for weight in weights]
-        climb(weights, self.rho)
-        optimizer.zero_grad()
-        with _statistics_kept(model), devices.autocast(weights[0].device):
-            loss = loop.cross_entropy(model, batch)
-        loss.backward()
-        with torch.no_grad():
-            for weight, old in zip(weights, before, strict=True):
-                weight.copy_(old)  # Taking the change off again would leave rounding behind.
+        sharpness.look_ahead(model, batch, optimizer, lambda weights: climb(weights, self.rho))
 
 
 @torch.no_grad()
@@ -86,16 +73,3 @@ def climb(weights: list[nn.Parameter], rho: float) -> None:
     length = torch.stack([slope.square().sum() for slope in slopes]).sum().sqrt()
     for weight, slope in zip(weights, slopes, strict=True):
         weight.add_(weight.abs() * slope * (rho / length.clamp_min(_TINY)))
-
-
-@contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Let batch norms leave their running statistics alone: these are not of the worst weights."""
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from bdb.datasets.base import ImageSet
 from bdb.defenses import masks
 from bdb.defenses.base import DefenderView
 from bdb.defenses.masks import Masked, MaskPruning
+from bdb.defenses.unlearning import forget
 from bdb.method import Paper
-from bdb.models import base as models
 from bdb.models.base import Classifier
 from bdb.registry import register
 from bdb.training.loop import Batch
@@ -76,19 +75,6 @@ class ReconstructiveNeuronPruning(MaskPruning):
 
     def unlearn(self, view: DefenderView, data: ImageSet) -> Classifier:
         """A copy that has climbed the loss of the images until it gets few of them right."""
-        model = models.duplicate(view.model)
-        right: list[Tensor] = []
-
-        def ascent(model: nn.Module, batch: Batch) -> Tensor:
-            logits = model(batch.images)
-            right.append(logits.detach().argmax(1) == batch.labels)
-            return -cross_entropy(logits, batch.labels)
-
-        def forgotten(_epoch: int, _model: nn.Module) -> bool:
-            share = sum(int(part.sum()) for part in right) / len(data)
-            right.clear()
-            return share <= self.unlearning_floor
-
         recipe = Recipe(
             epochs=self.unlearning_epochs,
             batch_size=self.batch_size,
@@ -96,5 +82,4 @@ class ReconstructiveNeuronPruning(MaskPruning):
             clip_norm=20,
             schedule="constant",
         )
-        view.fit(model, data, recipe, step=ascent, epoch_end=forgotten, what="unlearn")
-        return model
+        return forget(view, data, recipe, self.unlearning_floor)
