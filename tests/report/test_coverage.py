@@ -51,7 +51,7 @@ def test_pairs_are_counted_beside_the_published_ones() -> None:
 @pytest.mark.parametrize(
     ("grid", "pair", "reason"),
     [
-        ({}, ("badnets", "0.1", "d_br"), "there is no defense d_br here"),
+        ({}, ("badnets", "0.1", "unheard_of"), "there is no defense unheard_of here"),
         ({"defense": ["ft"]}, ("badnets", "0.1", "fp"), "defense fp is not on the grid"),
         (
             {"poison_ratio": [0.1]},
