@@ -7,7 +7,9 @@ The odd victims that a method must survive as well are in `bdb.edges`.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -265,39 +267,71 @@ def _foreign(context: AttackContext) -> ImageSet:
 
 
 def make_lab(
-    attack: Attack, ratio: float, context: AttackContext, clean: ImageSet, test: ImageSet
+    attack: Attack,
+    ratio: float,
+    context: AttackContext,
+    clean: ImageSet,
+    test: ImageSet,
+    kept: Path | None = None,
 ) -> Lab:
-    """Train a victim in a context of `make_context`, of the architecture that it names."""
+    """Train a victim in a context of `make_context`, of the architecture that it names.
+
+    Args:
+        attack: the attacker.
+        ratio: of poison.
+        context: what the attacker has.
+        clean: the defender's clean images.
+        test: the clean test set.
+        kept: a folder where the victim is kept, and found if it was trained before.
+    """
     spec = context.spec or ModelSpec(architecture="convnet", data=context.data)
     context = victims.planned(attack, ratio, equipped(attack, context))
-    poison = None
-    if not attack.controls_training:
-        poison = victims.make_poison(attack, ratio, context, test)
-    victim = victims.train(attack, context, spec, test, poison)
+    if kept is None or not (kept / "model.safetensors").exists():
+        model, poison = _train(attack, ratio, context, spec, test)
+        if kept is not None:
+            poisoning.save(kept / "poison.safetensors", poison)
+            models.save(kept / "model.safetensors", model)
+    else:
+        model = models.load(kept / "model.safetensors")
+        poison = poisoning.load(kept / "poison.safetensors")
     return Lab(
         attack=attack,
         spec=spec,
         recipe=context.recipe,
         seed=context.seed,
-        model=victim.model,
-        poison=victim.poison,
-        train_set=victim.poison.apply(context.train),
+        model=model,
+        poison=poison,
+        train_set=poison.apply(context.train),
         clean_set=clean,
         test=test,
     )
+
+
+def _train(
+    attack: Attack, ratio: float, context: AttackContext, spec: ModelSpec, test: ImageSet
+) -> tuple[Classifier, Poison]:
+    poison = None
+    if not attack.controls_training:
+        poison = victims.make_poison(attack, ratio, context, test)
+    victim = victims.train(attack, context, spec, test, poison)
+    return victim.model, victim.poison
 
 
 @lru_cache(maxsize=32)
 def _lab(name: str, ratio: float, seed: int, fields: tuple[tuple[str, Any], ...]) -> Lab:
     attack = cast(Attack, registry.get("attack", name).make(**dict(fields)))
     context, clean = make_context(seed)
-    return make_lab(attack, ratio, context, clean, digits().test)
+    shared = os.environ.get("BDB_LABS")
+    key = hashlib.sha256(repr((name, ratio, seed, fields)).encode()).hexdigest()[:16]
+    kept = Path(shared) / f"{name}-{key}" if shared else None
+    return make_lab(attack, ratio, context, clean, digits().test, kept)
 
 
 def lab(name: str, ratio: float = 0.1, seed: int = 0, **fields: Any) -> Lab:
     """Train a victim on digits under a registered attack (seconds), once per process.
 
-    Lists must be given as tuples.
+    Where BDB_LABS names a folder, once for all processes that share it; it is of one run of the
+    tests, for nobody looks whether the code has changed since. Lists must be given as tuples.
     """
     return _lab(name, ratio, seed, tuple(sorted(fields.items())))
 

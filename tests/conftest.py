@@ -30,6 +30,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_labs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The workers of a run train no victim twice."""
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    os.environ["BDB_LABS"] = str(run / "labs")
+
+
 @pytest.fixture(autouse=True)
 def drawn_alike() -> None:
     """What a test draws without a generator of its own does not depend on the tests before it."""
