@@ -35,7 +35,7 @@ class ActivationGradients(PreTraining):
 
     paper: ClassVar[Paper] = Paper(
         title="Activation Gradient based Poisoned Sample Detection Against Backdoor Attacks",
-        authors="Yuan, Zhu, Wei, Wu",
+        authors="Yuan, Zhang, Wei, Liu, Wu",
         venue="ICLR",
         year=2025,
         url="https://arxiv.org/abs/2312.06230",

@@ -30,7 +30,7 @@ class Beatrix(PreTraining):
 
     paper: ClassVar[Paper] = Paper(
         title='The "Beatrix" Resurrections: Robust Backdoor Detection via Gram Matrices',
-        authors="Ma, Wang, Sun, Li, Xue, Liu",
+        authors="Ma, Wang, Sun, Xue, Wen, Xiang",
         venue="NDSS",
         year=2023,
         url="https://arxiv.org/abs/2209.11715",
