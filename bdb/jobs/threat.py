@@ -1,4 +1,8 @@
-"""Whom an attack stands for: what the attacker changes and has to know, and MITRE's name for it."""
+"""Whom a method stands for.
+
+Of an attack: what the attacker changes and has to know, and MITRE's name for it. Of a defense: what
+the defender must be given, and gets.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,49 @@ _MEANS = {
     "model_editing": "the weights or layers of a trained model",
 }
 _DATA, _MODEL = "AML.T0020, Poison Training Data", "AML.T0018, Manipulate AI Model"
+_GIVEN = {
+    "model": "the suspect model",
+    "train_set": "the training set under the labels given",
+    "clean_set": "a few clean images with true labels (`clean_set` says how many)",
+    "inputs": "the inputs that arrive",
+}
+_GETS = {
+    "pre_training": "scores of the training samples and a model trained without the worst",
+    "in_training": "a model of its own",
+    "post_training": "a repaired model",
+    "inference": "a model that treats its inputs",
+}
+_FINDS = {
+    "pre_training": "scores of the training samples",
+    "inference": "scores of the inputs, and which to reject",
+    "model_level": "a verdict on the model",
+}
 
 
 def threat(entry: Entry) -> str:
-    """The threat model of an attack in one sentence, from its class variables; empty for others."""
+    """The threat model of an attack or a defense in one sentence, from its class variables.
+
+    Empty for other methods, and for the control.
+    """
+    return _of_defense(entry) if entry.kind == "defense" else _of_attack(entry)
+
+
+def _of_defense(entry: Entry) -> str:
+    # What the suspect makes of the training set needs no more than both.
+    given = [words for need, words in _GIVEN.items() if need in entry.can("needs")]
+    gets = (_GETS if entry.can("mitigates") else _FINDS).get(entry.room, "what it finds")
+    certified = entry.can("certifies")
+    proof = f", and how many {certified} each answer stands" if certified else ""
+    shown = ", ".join(entry.can("evidence"))
+    evidence = f", with evidence ({shown})" if shown else ""
+    return f"The defender must be given {_listed(given)}; gets {gets}{proof}{evidence}."
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _of_attack(entry: Entry) -> str:
     if entry.kind != "attack" or not entry.can("poisons"):
         return ""
     is_data = entry.room == "data_poisoning"

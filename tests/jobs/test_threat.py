@@ -47,7 +47,27 @@ def test_it_follows_from_what_an_attack_declares(
     assert f"MITRE ATLAS {technique}," in said
 
 
-def test_every_attack_has_one_and_nothing_else_has() -> None:
+@pytest.mark.parametrize(
+    ("name", "given", "gets"),
+    [
+        ("ft", "the suspect model and a few clean images", "a repaired model."),
+        ("abl", "the training set under the labels given;", "a model of its own."),
+        ("dpa", "the training set under", "a model of its own, and how many training samples"),
+        ("ac", "the suspect model and the training set", "scores of the training samples and a"),
+        ("strip", "the suspect model, a few clean", "scores of the inputs, and which to reject."),
+        ("shrinkpad", "the suspect model;", "a model that treats its inputs."),
+        ("head_norm", "the suspect model;", "a verdict on the model, with evidence (norm, "),
+    ],
+)
+def test_it_follows_from_what_a_defense_declares(name: str, given: str, gets: str) -> None:
+    said = threat(catalogue.load().get("defense", name))
+    assert f"The defender must be given {given}" in said
+    assert f"; gets {gets}" in said
+
+
+def test_every_attack_and_defense_has_one_and_nothing_else_has() -> None:
     entries = catalogue.load().entries
     assert {name for name, each in entries["attack"].items() if not threat(each)} == {"none"}
-    assert not any(map(threat, entries["defense"].values()))
+    assert all(map(threat, entries["defense"].values()))
+    others = set(entries) - {"attack", "defense"}
+    assert not any(threat(each) for kind in others for each in entries[kind].values())
