@@ -337,8 +337,8 @@ def lab(name: str, ratio: float = 0.1, seed: int = 0, **fields: Any) -> Lab:
 
 
 def quick(cls: type[Method]) -> dict[str, Any]:
-    """Fields that shorten a method: whatever counts epochs, steps, iterations or rounds."""
-    endings = ("epochs", "iterations", "steps", "rounds")
+    """Fields that shorten a method: whatever counts epochs, steps, rounds, partitions or so."""
+    endings = ("epochs", "iterations", "steps", "rounds", "partitions")
     return {
         name: min(field.default, 2)
         for name, field in cls.model_fields.items()
