@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bdb.defenses.base import DefenderView
+from bdb.defenses.base import DefenderView, Outcome
 from bdb.models.base import Classifier
 
 
@@ -58,3 +58,15 @@ def retrain(view: DefenderView, flagged: Tensor) -> Classifier:
     kept = view.train_set[~flagged.to(view.train_set.labels.device)]
     view.fit(model, kept, view.recipe, what="retrain")
     return model
+
+
+def without(view: DefenderView, scores: Tensor, flagged: Tensor) -> Outcome:
+    """What a filter of the training set gives back: its findings, and `retrain`'s model.
+
+    Args:
+        view: with the model and the training set.
+        scores: float, one per training sample.
+        flagged: bool, one per training sample, on the CPU.
+    """
+    model = retrain(view, flagged)
+    return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})

@@ -73,8 +73,7 @@ class ActivationClustering(PreTraining):
             if silhouette >= self.min_silhouette and (leaning > 0).any():
                 suspects.append((positions, torch.from_numpy(leaning > 0)))
         flagged = self.convict(view, suspects)
-        model = filtering.retrain(view, flagged)
-        return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})
+        return filtering.without(view, scores, flagged)
 
     def convict(self, view: DefenderView, suspects: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Which samples to drop.

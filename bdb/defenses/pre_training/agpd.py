@@ -71,8 +71,7 @@ class ActivationGradients(PreTraining):
             scores[labels == label] = turned.share * anomaly.clamp_min(0)
             usual = turned.clean.quantile(1 - self.false_positive_rate) if len(turned.clean) else 1
             flagged[labels == label] = (turned.share > usual) & (anomaly > self.max_index)
-        model = filtering.retrain(view, flagged)
-        return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})
+        return filtering.without(view, scores, flagged)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,7 @@ class SpectralSignatures(PreTraining):
             scores[positions] = outlying
             worst = outlying.topk(round(self.removed * len(positions))).indices
             flagged[positions[worst]] = True
-        model = filtering.retrain(view, flagged)
-        return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})
+        return filtering.without(view, scores, flagged)
 
 
 def signature(features: Tensor, *, centered: bool = True) -> Tensor:

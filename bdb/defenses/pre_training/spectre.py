@@ -75,8 +75,7 @@ class Spectre(PreTraining):
         _, suspects = max(found, key=lambda pair: pair[0].strength)
         flagged = torch.zeros(len(scores), dtype=torch.bool)
         flagged[suspects] = scores[suspects] > threshold
-        model = filtering.retrain(view, flagged)
-        return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})
+        return filtering.without(view, scores, flagged)
 
     def best(self, features: Tensor, clean: Tensor) -> Scored:
         """One class (n x D) and its clean images (m x D), in as many dimensions as show most."""

@@ -30,5 +30,4 @@ class StripTrain(Superposition, PreTraining):
             ParamsError: the clean set has a single image.
         """
         scores, flagged = self.judge(view, view.train_set.images)
-        model = filtering.retrain(view, flagged)
-        return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})
+        return filtering.without(view, scores, flagged)
