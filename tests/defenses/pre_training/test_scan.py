@@ -1,31 +1,19 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 
-from bdb.defenses import filtering
-from bdb.defenses.base import Outcome
 from bdb.defenses.pre_training.scan import split, within
 from bdb.testing import Lab, lab
 
 
-def detected(victim: Lab) -> Outcome:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(filtering, "retrain", lambda view, _: view.model)
-        return victim.defend("scan")
-
-
-def found(victim: Lab) -> tuple[float, float, float]:
-    """AUROC, and the shares of poison and of the others that are flagged."""
-    outcome = detected(victim)
-    poison, flagged = victim.is_poison(), outcome.flagged["train"].float()
-    area = roc_auc_score(poison, outcome.scores["train"])
-    return float(area), float(flagged[poison].mean()), float(flagged[~poison].mean())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "ratio"), [("badnets", 0.02), ("blended", 0.1)])
-def test_finds_poison_few_or_more_than_the_clean_part(name: str, ratio: float) -> None:
-    area, true, false = found(lab(name, ratio))
+def test_finds_poison_few_or_more_than_the_clean_part(
+    name: str, ratio: float, found: Callable[..., Any]
+) -> None:
+    area, true, false = found(lab(name, ratio), "scan")
     assert area > 0.9
     assert true > 0.85
     assert false < 0.01
@@ -41,14 +29,14 @@ def test_without_it_there_is_no_backdoor(badnets: Lab) -> None:
 
 
 @pytest.mark.evidence
-def test_covers_hide_the_poison() -> None:
-    area, true, _ = found(lab("adap_blend"))
+def test_covers_hide_the_poison(found: Callable[..., Any]) -> None:
+    area, true, _ = found(lab("adap_blend"), "scan")
     assert area < 0.85
     assert true < 0.2
 
 
-def test_a_clean_set_loses_nothing() -> None:
-    flagged = detected(lab("none", 0.0)).flagged["train"]
+def test_a_clean_set_loses_nothing(detected: Callable[..., Any]) -> None:
+    flagged = detected(lab("none", 0.0), "scan").flagged["train"]
     assert flagged.float().mean() < 0.02
 
 
