@@ -366,8 +366,11 @@ REPORT = (
     "summary.csv",
     "summary.md",
     "metrics.json",
+    "statistics.csv",
+    "statistics.json",
     "plots/asr.svg",
     "plots/c_acc.svg",
+    "plots/ranks.svg",
     "plots/tradeoff.svg",
     "report/index.html",
 )

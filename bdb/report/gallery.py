@@ -81,7 +81,7 @@ def _add_found(
     curve = measured["cells"][defense].get("certified")
     if curve:
         figure = certified.draw(curve, record["certifies"], exhibit.title)
-        exhibit.pictures["certified"] = _uri(style.svg(figure))
+        exhibit.pictures["certified"] = as_uri(style.svg(figure))
 
 
 def embed(path: Path) -> str:
@@ -92,8 +92,9 @@ def embed(path: Path) -> str:
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file; run the stage that makes it")
-    return _uri(path.read_bytes())
+    return as_uri(path.read_bytes())
 
 
-def _uri(svg: bytes) -> str:
+def as_uri(svg: bytes) -> str:
+    """An SVG as a data URI."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

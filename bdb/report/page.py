@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from bdb import artifacts
 from bdb.layout import is_control
-from bdb.report import style
-from bdb.report.gallery import Exhibit
+from bdb.report import significance, style
+from bdb.report.gallery import Exhibit, as_uri
+from bdb.report.significance import Significance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ def write(
     gallery: Mapping[str, Exhibit],
     facts: Mapping[str, str],
     methods: Mapping[str, str] = MappingProxyType({}),
+    judged: Significance | None = None,
 ) -> None:
     """Write the page; script, style, data and pictures all stand in it.
 
@@ -35,6 +37,7 @@ def write(
         gallery: what there is to see, as `bdb.report.gallery.make` gives it.
         facts: what the footer says of the whole.
         methods: what each attack and defense is, by name.
+        judged: which defense is better than which.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -49,11 +52,12 @@ def write(
     )
     html = environment.get_template("index.html.j2").render(
         sentence=_sentence(board),
-        data=Markup(_data(board, summary)),
+        data=Markup(_data(board, summary, judged.pairs if judged else None)),
         plotly=Markup(get_plotlyjs()),
         gallery=gallery,
         facts=facts,
         methods=methods,
+        ranks=as_uri(style.svg(significance.draw(judged.overall))) if judged else "",
     )
     artifacts.write_text(path, html)
 
@@ -76,13 +80,16 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _data(board: pd.DataFrame, summary: pd.DataFrame) -> str:
-    """Both frames as JSON that may stand inside a script element; NaN becomes null."""
+def _data(board: pd.DataFrame, summary: pd.DataFrame, pairs: pd.DataFrame | None) -> str:
+    """The frames as JSON that may stand inside a script element; NaN becomes null."""
     import json
 
     def encode(frame: pd.DataFrame) -> str:
         return frame.to_json(orient="split", index=False, double_precision=6)
 
-    palette = json.dumps(style.PALETTE)
-    text = f'{{"board":{encode(board)},"summary":{encode(summary)},"palette":{palette}}}'
+    frames = {"board": board, "summary": summary}
+    if pairs is not None:
+        frames["pairs"] = pairs
+    parts = [f'"{name}":{encode(frame)}' for name, frame in frames.items()]
+    text = "{" + ",".join([*parts, f'"palette":{json.dumps(style.PALETTE)}']) + "}"
     return text.replace("<", "\\u003c").replace("&", "\\u0026")

@@ -7,7 +7,7 @@ from bdb.console import say
 from bdb.jobs.jobs import Jobs
 from bdb.jobs.threat import threat
 from bdb.report import board as boards
-from bdb.report import gallery, page, plots, tables
+from bdb.report import gallery, page, plots, significance, style, tables
 
 
 def run(jobs: Jobs) -> None:
@@ -22,9 +22,15 @@ def run(jobs: Jobs) -> None:
     artifacts.write_text(folder / "summary.csv", tables.csv(boards.without_costs(summary)))
     artifacts.write_text(folder / "summary.md", boards.markdown(summary))
     artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
+    judged = significance.judge(board)
+    artifacts.write_text(folder / "statistics.csv", tables.csv(judged.pairs))
+    artifacts.write_json(folder / "statistics.json", judged.overall)
     plots.write(board, summary, folder / "plots")
+    style.save_svg(significance.draw(judged.overall), folder / "plots" / "ranks.svg")
     shown, facts = gallery.make(plan), _facts(jobs)
-    page.write(folder / "report" / "index.html", board, summary, shown, facts, _methods(jobs))
+    page.write(
+        folder / "report" / "index.html", board, summary, shown, facts, _methods(jobs), judged
+    )
     say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
 
 

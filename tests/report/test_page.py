@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bdb.report import board as boards
-from bdb.report import compare, gallery, page, sheet
+from bdb.report import compare, gallery, page, sheet, significance
 from bdb.report.gallery import Exhibit
 from bdb.report.sheet import Column, Sheet
 
@@ -54,7 +54,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, board, summary) -> Path:
         f"{RUN}/nc": Exhibit(f"{RUN} under nc", sheet=SHEET),
     }
     path = folder / "report" / "index.html"
-    page.write(path, board, summary, shown, {"recipe": "fast <b>&", "runs": "18"})
+    judged = significance.judge(board)
+    page.write(path, board, summary, shown, {"recipe": "fast <b>&", "runs": "18"}, judged=judged)
     return path
 
 
@@ -147,7 +148,8 @@ def _open(path: Path, tmp_path: Path, state: str = "", script: str = "") -> Page
 
 def test_it_is_one_file_without_outside_addresses(written: Path) -> None:
     found = Page(written.read_text())
-    assert sum(address.startswith("data:image/svg+xml;base64,") for address in found.addresses) == 2
+    pictures = [name for name in found.addresses if name.startswith("data:image/svg+xml;base64,")]
+    assert len(pictures) == 3  # two of the run, and the ranks
     assert all(address.startswith(("data:", "#")) for address in found.addresses)
     assert [path.name for path in written.parent.iterdir()] == ["index.html"]
 
@@ -343,3 +345,31 @@ def test_without_pictures_no_row_links_to_any(tmp_path: Path, board, summary) ->
     path = tmp_path / "index.html"
     page.write(path, board, summary, {}, {})
     assert "Pictures" not in _open(path, tmp_path).tables["board-table"][0]
+
+
+@needs_chromium
+def test_two_defenses_stand_side_by_side(written: Path, tmp_path: Path, board) -> None:
+    pairs = significance.judge(board).pairs.set_index(["metric", "defense", "other"])
+    row = pairs.loc[("asr", "anp", "nc")]
+    found = _open(written, tmp_path, "#?duel-one=nc&duel-other=anp")
+    head, first, *_ = found.tables["duel-statistics"]
+    shown = dict(zip(head, first, strict=True))
+    assert shown["nc less anp"] == "ASR"
+    assert shown["points"] == f"{-100 * row['difference']:.1f}"
+    assert shown["95 % interval"] == f"{-100 * row['high']:.1f} to {-100 * row['low']:.1f}"
+    assert shown["better %"] == f"{100 * row['worse']:.1f}"
+    assert found.column("duel-attacks", "attack") == [
+        "no attack", "badnets", "blended", "sig", "wanet", "badnets",
+    ]  # fmt: skip
+    assert "5 victims of 4 attacks: nc has the lower ASR beside anp" in found.text
+
+
+@needs_chromium
+def test_a_page_of_the_control_alone_says_that_nothing_can_be_compared(
+    tmp_path: Path, board
+) -> None:
+    control = board[board["attack"] == "none"]
+    path = tmp_path / "index.html"
+    judged = significance.judge(control)
+    page.write(path, control, boards.summarise(control), {}, {}, judged=judged)
+    assert "no two defenses that were tried" in _open(path, tmp_path).text

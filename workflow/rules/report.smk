@@ -8,9 +8,18 @@ rule report:
         report("results/summary.csv", caption="../report/summary.rst", category="Board"),
         "results/summary.md",
         "results/metrics.json",
+        report(
+            "results/statistics.csv",
+            caption="../report/statistics.rst",
+            category="Board",
+        ),
+        "results/statistics.json",
         report("results/plots/asr.svg", caption="../report/asr.rst", category="Plots"),
         report(
             "results/plots/c_acc.svg", caption="../report/c_acc.rst", category="Plots"
+        ),
+        report(
+            "results/plots/ranks.svg", caption="../report/ranks.rst", category="Plots"
         ),
         report(
             "results/plots/tradeoff.svg",

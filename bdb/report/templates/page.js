@@ -349,6 +349,61 @@ async function drawCharts() {
   if (wanted) wanted.scrollIntoView({ behavior: "instant" });
 }
 
+// ---- one defense against another -----------------------------------------------------------------
+const pairs = data.pairs ? unpack(data.pairs) : [];
+const JUDGED = { asr: "ASR", c_acc: "C-Acc", der: "DER" };
+const duelists = () => [...new Set(pairs.flatMap((row) => [row.defense, row.other]))].sort((x, y) => (x === UNDEFENDED) - (y === UNDEFENDED));
+
+function found(metric, one, other) {
+  const row = pairs.find((pair) => pair.metric === metric && pair.defense === one && pair.other === other);
+  if (row) return row;
+  const back = pairs.find((pair) => pair.metric === metric && pair.defense === other && pair.other === one);
+  return back && { ...back, difference: -back.difference, low: missing(back.high) ? null : -back.high,
+    high: missing(back.low) ? null : -back.low, worse: back.better, better: back.worse };
+}
+
+function verdict(one, other) {
+  const row = found("asr", one, other);
+  if (!row) return `No attack was tried under both ${say("defense", one)} and ${say("defense", other)}.`;
+  const [likely, chance] = [["has the higher ASR", row.worse], ["is within 2 points", row.as_good], ["has the lower ASR", row.better]]
+    .reduce((best, each) => (each[1] > best[1] ? each : best));
+  return `On ${row.victims} victims of ${row.attacks} attack${row.attacks > 1 ? "s" : ""}: ${say("defense", one)} ${likely} beside ${say("defense", other)}, with a probability of ${percent(chance)} %.`;
+}
+
+const rowOf = (tag, cells) => make("tr", {}, ...cells.map((content, at) =>
+  make(tag, { className: (at ? "number" : "text") + (tag === "th" ? " plain" : ""), textContent: content })));
+function fill(id, head, rows) {
+  byId(id).replaceChildren(make("thead", {}, rowOf("th", head)), make("tbody", {}, ...rows.map((row) => rowOf("td", row))));
+}
+
+function drawDuel() {
+  const names = duelists();
+  const one = state.get("duel-one") || names[0], other = state.get("duel-other") || names[1];
+  const [a, b] = [one, other].map((name) => say("defense", name));
+  byId("duel-verdict").textContent = verdict(one, other);
+  const points = (value) => (missing(value) ? "–" : (100 * value).toFixed(1));
+  fill("duel-statistics", [`${a} less ${b}`, "points", "95 % interval", "p (Wilcoxon)", "p (Holm)", "worse %", "as good %", "better %"],
+    Object.entries(JUDGED).map(([metric, label]) => [label, found(metric, one, other)]).filter(([, row]) => row)
+      .map(([label, row]) => [label, points(row.difference), missing(row.low) ? "–" : `${points(row.low)} to ${points(row.high)}`,
+        row.p.toFixed(3), row.p_holm.toFixed(3), points(row.worse), points(row.as_good), points(row.better)]));
+  const at = (defense) => new Map(summary.filter((row) => row.defense === defense && !row.failed_attack)
+    .map((row) => [[row.dataset, row.model, row.attack, row.poison_ratio, row.recipe, row.clean_set].join("\n"), row]));
+  const [mine, theirs] = [at(one), at(other)];
+  const shared = [...mine.keys()].filter((key) => theirs.has(key)).map((key) => [mine.get(key), theirs.get(key)]);
+  fill("duel-attacks", ["attack", "ratio", `ASR % ${a}`, `ASR % ${b}`, `C-Acc % ${a}`, `C-Acc % ${b}`],
+    shared.map(([x, y]) => [[...["dataset", "model"].filter((name) => several(summary, name)).map((name) => x[name]), say("attack", x.attack)].join(" "),
+      x.poison_ratio || "–", points(x.asr_mean), points(y.asr_mean), points(x.c_acc_mean), points(y.c_acc_mean)].map(String)));
+}
+
+function offerDuel() {
+  const names = duelists();
+  if (!byId("duel")) return;
+  if (names.length < 2) { byId("duel-verdict").textContent = "There are no two defenses that were tried on one attack that works."; return; }
+  const others = [...names.slice(1), names[0]];
+  byId("duel-controls").append(picker("duel-one", "Defense", names, "defense", false), picker("duel-other", "against", others, "defense", false));
+  listeners.push(drawDuel);
+}
+
 // ---- gallery ---------------------------------------------------------------------------------
 function filterRuns() {
   const wanted = byId("runs").value.toLowerCase();
@@ -369,6 +424,7 @@ drawFilters();
 drawColumnChoice();
 byId("chart-controls").append(...CHART_KEYS.filter(([name]) => chartValues(name).length > 1)
   .map(([name, label]) => picker("chart-" + name, label, chartValues(name), name, false)));
+offerDuel();
 new Table("means", summary, meanColumns);
 new Table("board", board, boardColumns);
 listeners.push(drawCharts);
