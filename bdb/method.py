@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,6 +11,9 @@ from bdb.errors import ParamsError, short
 
 # The key in params.yaml that makes a name an instance of a method; no method has such a field.
 METHOD = "method"
+
+# Where a backdoor shows: what a defense looks at, and an attack that knows of it hides in.
+Trace = Literal["features", "weights", "inputs"]
 
 
 class Frozen(BaseModel):

@@ -17,7 +17,7 @@ from bdb.attacks.surrogates import Surrogate
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import DataSpec, ImageSet
 from bdb.errors import ParamsError, UndeclaredNeedError
-from bdb.method import Method
+from bdb.method import Method, Trace
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.training import loop, seeds
@@ -249,6 +249,8 @@ class Attack(Method):
         hides: what defenses and analyses may require of a model, and the victim does not offer.
         crosses: test images also get a trigger that must not work (`stamp` in the role `cover`),
             and the victim's accuracy on these is its cross accuracy.
+        evades: the traces that it is made not to leave (`features`, `weights`, `inputs`), and with
+            them every defense that looks there: its worst case is over such attacks.
         extent: the pixels that a unit of each geometric field takes: those under `side` may
             together not exceed the image's shorter side, those under `width` its width.
     """
@@ -272,6 +274,7 @@ class Attack(Method):
     gives_train_set: ClassVar[bool] = True
     hides: ClassVar[frozenset[str]] = frozenset()
     crosses: ClassVar[bool] = False
+    evades: ClassVar[frozenset[Trace]] = frozenset()
     extent: ClassVar[Extent] = {}
 
     target: int = Field(0, ge=0, description="class that the trigger asks for")

@@ -14,7 +14,7 @@ from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import DataSpec, ImageSet
 from bdb.defenses.features import Features, VictimFeatures
 from bdb.errors import ParamsError, RegistryError, UndeclaredNeedError
-from bdb.method import Method
+from bdb.method import Method, Trace
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.training import loop, seeds
@@ -207,6 +207,7 @@ class Defense(Method):
         needs: what it sees; the workflow's inputs follow from it.
         requires: what the model must offer (`batch_norm`, `features`, `maps`), or there is nothing
             to act on.
+        looks_at: where it expects a backdoor to show: in `features`, `weights` or `inputs`.
         min_classes: fewer than these, and it has nothing to compare.
         mitigates: False if it only detects, and leaves the victim as it is.
         evidence: names of what it finds and gives back, all of them, on every victim; a file of the
@@ -220,6 +221,7 @@ class Defense(Method):
     stage: ClassVar[Stage]
     needs: ClassVar[frozenset[str]]
     requires: ClassVar[frozenset[str]] = frozenset()
+    looks_at: ClassVar[Trace]
     min_classes: ClassVar[int] = 2
     mitigates: ClassVar[bool] = True
     evidence: ClassVar[tuple[str, ...]] = ()
@@ -249,28 +251,33 @@ class PreTraining(Defense):
     """Finds or cleanses poisoned training samples, and trains again."""
 
     stage: ClassVar = "pre_training"
+    looks_at: ClassVar[Trace] = "features"
 
 
 class InTraining(Defense):
     """Trains in another way, on a training set that may be poisoned."""
 
     stage: ClassVar = "in_training"
+    looks_at: ClassVar[Trace] = "features"
 
 
 class PostTraining(Defense):
     """Repairs a model."""
 
     stage: ClassVar = "post_training"
+    looks_at: ClassVar[Trace] = "weights"
 
 
 class Inference(Defense):
     """Filters or transforms inputs."""
 
     stage: ClassVar = "inference"
+    looks_at: ClassVar[Trace] = "inputs"
 
 
 class ModelLevel(Defense):
     """Says of a model whether it is backdoored, and leaves it as it is."""
 
     stage: ClassVar = "model_level"
+    looks_at: ClassVar[Trace] = "weights"
     mitigates: ClassVar[bool] = False

@@ -13,10 +13,12 @@ from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
 from bdb.jobs import controls
 from bdb.jobs.catalogue import Catalogue, Entry
-from bdb.layout import CLEAN_RATIO, Run
+from bdb.layout import CLEAN_RATIO, Run, is_control
 from bdb.params import Grid, Settings, format_ratio
 
 T = TypeVar("T")
+
+LOW_RATIO = 0.01  # so little poison that most defenses have nothing to hold on to
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class Plan:
     def needs_features(self, defense: str) -> bool:
         """Whether a defense reads what was extracted once per victim."""
         return "features" in self.catalogue.get("defense", defense).can("needs")
+
+    def is_adaptive(self, run: Run, defense: str) -> bool:
+        """Whether a run's attack is one that such a defense is known to have a hard time with.
+
+        It is made to leave no trace where the defense looks, or it poisons next to nothing.
+        """
+        if is_control(run.attack):
+            return False
+        evades = self.catalogue.get("attack", run.attack).can("evades")
+        looks_at = self.catalogue.get("defense", defense).can("looks_at")
+        return looks_at in evades or 0 < run.poison_ratio <= LOW_RATIO
 
     def leaves_evidence(self, defense: str) -> bool:
         """Whether a file beside its cells holds what a defense found."""

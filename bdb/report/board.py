@@ -37,6 +37,7 @@ COLUMNS = (
     *KEYS,
     *SETTING,
     *validity.COLUMNS,
+    "adaptive",
     *RATES,
     *compare.COLUMNS,
     *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
@@ -82,9 +83,12 @@ def summarise(board: pd.DataFrame) -> pd.DataFrame:
         board = board.assign(**validity.judge(board))
     keys = [*GROUP, *SETTING]
     failed = board.groupby(keys, sort=False)["failed_attack"].agg(["sum", "all"])
+    adaptive = board.groupby(keys, sort=False)["adaptive"].any() if "adaptive" in board else False
     groups = validity.counted(board, keys).groupby(keys, sort=False)
     summary = groups.size().rename("seeds").to_frame().reindex(failed.index)
-    summary = summary.assign(failed_seeds=failed["sum"], failed_attack=failed["all"])
+    summary = summary.assign(
+        failed_seeds=failed["sum"], failed_attack=failed["all"], adaptive=adaptive
+    )
     for name in (name for name in SUMMARISED if name in board):
         found = groups[name].apply(_statistics, highest=inf if name in COSTS else 1.0)
         summary = summary.join(found.unstack().add_prefix(f"{name}_"))
@@ -148,7 +152,7 @@ def _markdown_table(group: pd.DataFrame) -> str:
         cells = [_percent(by_defense, name) for name in defenses]
         failed = "" if not rows["failed_attack"].all() else f" ({validity.NAME})"
         lines.append([f"{attack}{failed}", tables.ratio(float(str(ratio))), *cells])
-    return tables.markdown(header, [*lines, *_average(group, defenses)])
+    return tables.markdown(header, [*lines, *_average(group, defenses), *_worst(group, defenses)])
 
 
 def _average(group: pd.DataFrame, defenses: list[str]) -> list[list[str]]:
@@ -164,6 +168,28 @@ def _average(group: pd.DataFrame, defenses: list[str]) -> list[list[str]]:
         return []
     means = whole.groupby("defense")[["c_acc_mean", "asr_mean"]].mean()
     return [[f"mean of {attacks}", "", *(_percent(means, name) for name in defenses)]]
+
+
+def worst(summary: pd.DataFrame) -> pd.DataFrame:
+    """Per data set, model, setting of all, and defense: the attack that knows of it and does best.
+
+    Returns:
+        The summary's row with the highest ASR among those that are `adaptive` and worked.
+    """
+    known = summary[summary["adaptive"].astype(bool) & ~summary["failed_attack"]]
+    known = known[known["asr_mean"].notna()]
+    group = ["dataset", "model", "recipe", "clean_set", "defense"]
+    return known.loc[known.groupby(group, sort=False)["asr_mean"].idxmax()]
+
+
+def _worst(group: pd.DataFrame, defenses: list[str]) -> list[list[str]]:
+    """The row of the worst cases, if any attack knows of any of the defenses."""
+    found = worst(group).drop_duplicates("defense").set_index("defense")
+    if found.empty:
+        return []
+    of = {str(name): f" ({attack})" for name, attack in found["attack"].items()}
+    cells = [_percent(found, name) + of.get(name, "") for name in defenses]
+    return [["worst adaptive", "", *cells]]
 
 
 def _percent(rows: pd.DataFrame, defense: str) -> str:
@@ -186,12 +212,13 @@ def _rows(plan: Plan, run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _setting(plan: Plan, run: Run, defense: str) -> dict[str, str]:
-    """How params.yaml has this row made."""
+def _setting(plan: Plan, run: Run, defense: str) -> dict[str, Any]:
+    """How params.yaml has this row made, and whether its attack knows of its defense."""
     settings = plan.settings
     described = setting.describe(plan, run, defense)
     values = (settings.training.recipe, settings.clean_set.source, described)
-    return dict(zip(SETTING, values, strict=True))
+    adaptive = defense != UNDEFENDED and plan.is_adaptive(run, defense)
+    return dict(zip(SETTING, values, strict=True)) | {"adaptive": adaptive}
 
 
 def _row(

@@ -209,6 +209,25 @@ def test_what_the_victim_of_an_attack_hides_is_nothing_to_act_on_either() -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("attack", "ratio", "defense", "adaptive"),
+    [
+        ("grond", 0.1, "clp", True),  # both are about weights
+        ("grond", 0.1, "ac", False),
+        ("adap_blend", 0.1, "ac", True),
+        ("adap_blend", 0.1, "strip", True),
+        ("badnets", 0.1, "ac", False),
+        ("badnets", 0.01, "ac", True),  # next to no poison
+        ("none", 0.0, "ac", False),
+    ],
+)
+def test_an_attack_that_hides_where_a_defense_looks_is_adaptive(
+    attack: str, ratio: float, defense: str, adaptive: bool
+) -> None:
+    run = Run("digits", "convnet", attack, f"{ratio:g}", 0)
+    assert planned().is_adaptive(run, defense) is adaptive
+
+
 def test_an_analysis_of_maps_needs_maps() -> None:
     raw = yaml.safe_load(presets.text("demo"))
     known = changed("model", "convnet", offers=["batch_norm", "features"])

@@ -33,6 +33,7 @@ def _row(attack: str, ratio: float, seed: int, defense: str) -> dict[str, object
         "der": 0.5 + 0.5 * (1 - weak),
         "rir": math.nan if defense == "none" else 0.4,
         "failed_attack": False,
+        "adaptive": defense != "none" and (attack == "wanet" or 0 < ratio <= 0.01),
         "validity": "",
         "comparison": "",
         "reason": "",

@@ -56,6 +56,33 @@ def test_the_table_in_markdown() -> None:
     assert "| badnets | 0.1 | 95.0 / 90.0 | 93.0 / 20.0 |" in text
 
 
+def test_the_worst_case_is_over_attacks_that_know_of_the_defense_and_worked(
+    board: pd.DataFrame, summary: pd.DataFrame
+) -> None:
+    worst = boards.worst(summary).set_index("defense")
+    assert "none" not in worst.index
+    known = summary[summary["adaptive"].astype(bool) & (summary["defense"] == "ft")]
+    assert set(zip(known["attack"], known["poison_ratio"], strict=True)) == {
+        ("wanet", 0.1),
+        ("badnets", 0.01),
+    }
+    assert worst.loc["ft", "asr_mean"] == known["asr_mean"].max()
+    failed = board.assign(failed_attack=board["poison_ratio"] == 0.01)
+    only = boards.worst(boards.summarise(failed))
+    assert set(only["attack"]) == {"wanet"}
+
+
+def test_the_worst_case_stands_below_the_mean(summary: pd.DataFrame) -> None:
+    *_, mean, worst = boards.markdown(summary).strip().splitlines()
+    assert mean.startswith("| mean of 5 |")
+    assert worst.startswith("| worst adaptive |  | – | ")
+    assert worst.count("(wanet)") + worst.count("(badnets)") == 4
+
+
+def test_a_board_of_older_days_has_no_worst_case() -> None:
+    assert "worst" not in boards.markdown(boards.summarise(frame()))
+
+
 def test_metrics_are_nested_numbers() -> None:
     nested = boards.metrics(boards.summarise(frame()))
     cell = nested["digits"]["convnet"]["badnets"]["0.1"]["ft"]

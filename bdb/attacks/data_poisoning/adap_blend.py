@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from bdb.attacks.base import AttackContext, Covered, Role, State
 from bdb.attacks.data_poisoning.blended import Blended
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 from bdb.training import seeds
 
@@ -31,6 +31,7 @@ class AdaptiveBlend(Covered, Blended):
         year=2023,
         url="https://openreview.net/forum?id=_wSHsgrVali",
     )
+    evades: ClassVar[frozenset[Trace]] = frozenset({"features", "inputs"})
 
     alpha: float = Field(0.15, gt=0, le=1, description="weight of the picture in poisons")
     alpha_test: float | None = Field(

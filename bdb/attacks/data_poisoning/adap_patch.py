@@ -11,7 +11,7 @@ from torch import Tensor
 from bdb.attacks import pictures
 from bdb.attacks.base import AttackContext, Covered, Role, State
 from bdb.attacks.extent import Extent
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 from bdb.training import seeds
 
@@ -35,6 +35,7 @@ class AdaptivePatch(Covered):
         url="https://openreview.net/forum?id=_wSHsgrVali",
     )
     extent: ClassVar[Extent] = {"side": {"patch_size": 2}}
+    evades: ClassVar[frozenset[Trace]] = frozenset({"features", "inputs"})
 
     covers_per_poison: float = Field(2.0, ge=0, le=100, description="covers for each poison")
     patch_size: int = Field(6, ge=1, le=64, description="side of each square in pixels")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bdb.attacks.base import ClassIndex, Covered
 from bdb.attacks.data_poisoning.badnets import BadNets
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 
 
@@ -28,6 +28,7 @@ class TargetedContamination(Covered, BadNets):
         year=2021,
         url="https://arxiv.org/abs/1908.00686",
     )
+    evades: ClassVar[frozenset[Trace]] = frozenset({"features", "inputs"})
 
     source_classes: tuple[ClassIndex, ...] = Field(
         (1,), description="true labels that the trigger is meant for; all if empty"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 from bdb.training.loop import Batch, to_bytes, to_float
 
@@ -36,6 +36,7 @@ class Bpp(CrossTrained):
         year=2022,
         url="https://arxiv.org/abs/2205.13383",
     )
+    evades: ClassVar[frozenset[Trace]] = frozenset({"inputs"})
 
     levels: int = Field(8, ge=2, le=128, description="values that are left to each channel")
     dithering: bool = Field(

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from bdb.attacks.base import AttackContext, Controller, LabelMode, Role, State, TrainingControlled
 from bdb.attacks.perturbations import universal
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.models import surgery
 from bdb.models.base import Classifier
 from bdb.registry import register
@@ -38,6 +38,7 @@ class Grond(TrainingControlled):
     label_mode: ClassVar[LabelMode] = "clean"
     needs: ClassVar[frozenset[str]] = frozenset({"clean_model"})
     shares_trigger: ClassVar[bool] = True
+    evades: ClassVar[frozenset[Trace]] = frozenset({"weights"})
 
     eps: float = Field(8.0, ge=1, le=255, description="largest change of a pixel, in grey levels")
     trigger_epochs: int = Field(10, ge=1, description="passes of the search over the training set")

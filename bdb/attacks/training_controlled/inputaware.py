@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, relu
 
 from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 from bdb.training import device as devices
 from bdb.training import loop, seeds
@@ -39,6 +39,7 @@ class InputAware(CrossTrained):
         year=2020,
         url="https://arxiv.org/abs/2010.08138",
     )
+    evades: ClassVar[frozenset[Trace]] = frozenset({"inputs"})
 
     width: int = Field(32, ge=1, le=512, description="channels of the generators' first level")
     mask_epochs: int = Field(25, ge=1, description="of the mask's own training, before the victim")

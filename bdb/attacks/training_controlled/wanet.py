@@ -12,7 +12,7 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpo
 from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
 from bdb.attacks.extent import Extent
 from bdb.datasets.augmentation import Augmentation
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.registry import register
 from bdb.training import seeds
 from bdb.training.loop import Batch, to_bytes, to_float
@@ -39,6 +39,7 @@ class WaNet(CrossTrained):
     changes_training: ClassVar[bool] = True
     training_field: ClassVar[str] = "published_augmentation"
     extent: ClassVar[Extent] = {"side": {"control_points": 1}}
+    evades: ClassVar[frozenset[Trace]] = frozenset({"inputs"})
 
     strength: float = Field(0.5, gt=0, le=16, description="mean displacement, in half pixels")
     control_points: int = Field(4, ge=2, le=64, description="side of the grid that is smoothed")

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from bdb.datasets.base import ImageSet
 from bdb.defenses.base import DefenderView
 from bdb.defenses.rejection import Rejection, Score
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.models import surgery
 from bdb.models.base import Classifier
 from bdb.registry import register
@@ -39,6 +39,7 @@ class TopologicalEvolution(Rejection):
         url="https://arxiv.org/abs/2312.02673",
     )
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
+    looks_at: ClassVar[Trace] = "features"
 
     grid: int = Field(4, ge=1, le=32, description="cells of a map to each side")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bdb.defenses import filtering
 from bdb.defenses.base import DefenderView, Outcome, PreTraining
-from bdb.method import Paper
+from bdb.method import Paper, Trace
 from bdb.models.base import Classifier
 from bdb.registry import register
 from bdb.training import inference
@@ -39,6 +39,7 @@ class PredictionShift(PreTraining):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set", "clean_set"})
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
+    looks_at: ClassVar[Trace] = "inputs"
 
     passes: int = Field(
         3, ge=1, description="networks with units asleep, whose answers are averaged"

@@ -7,6 +7,7 @@ from typing import ClassVar
 from bdb.defenses import filtering
 from bdb.defenses.base import DefenderView, Outcome, PreTraining
 from bdb.defenses.superposition import Superposition
+from bdb.method import Trace
 from bdb.registry import register
 
 
@@ -22,6 +23,7 @@ class StripTrain(Superposition, PreTraining):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set", "clean_set"})
+    looks_at: ClassVar[Trace] = "inputs"
 
     def run(self, view: DefenderView) -> Outcome:
         """Score the training set, drop the highest, and train again.
