@@ -18,8 +18,9 @@ from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Strict, Tag, 
 
 from bdb import layout, plain, registry
 from bdb.errors import ParamsError, short, unknown
-from bdb.jobs import instances
+from bdb.jobs import instances, sweeps
 from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.jobs.sweeps import Variation
 from bdb.method import METHOD, Frozen, Method
 from bdb.training.recipes import RECIPES, Recipe
 
@@ -143,6 +144,7 @@ class Settings(Frozen):
     keep_defended_models: Annotated[bool, Strict()] = True
 
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _variations: tuple[Variation, ...] = PrivateAttr(())
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -164,6 +166,11 @@ class Settings(Frozen):
         """The fields of a kind's methods and instances, by name."""
         section: Fields = getattr(self, AXES[kind])
         return section
+
+    @property
+    def variations(self) -> tuple[Variation, ...]:
+        """The instances that sweeps have put on the grid."""
+        return self._variations
 
     @property
     def instances(self) -> dict[str, dict[str, str]]:
@@ -206,6 +213,7 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     if not isinstance(raw, dict):
         raise ParamsError(f"{where}: holds no keys; `bdb preset demo` puts a working file in place")
     plain.check(raw, where)
+    raw, variations = sweeps.expand(raw, catalogue, where)
     given = dict(raw)
     if isinstance(raw.get("training"), dict):
         given["training"] = _training(raw["training"], where)
@@ -214,7 +222,7 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
         instances.check(settings.section(kind), catalogue, kind, f"{where}: {section}")
         catalogue = catalogue.with_instances({kind: settings.instances[kind]})
     settings = settings.model_copy(update={"grid": _expanded(settings, catalogue, where)})
-    settings._raw = raw
+    settings._raw, settings._variations = raw, variations
     for kind, section in AXES.items():
         _check_methods(settings, catalogue, kind, f"{where}: {section}")
     _check_clean_set(settings, catalogue, where)

@@ -368,9 +368,11 @@ REPORT = (
     "metrics.json",
     "statistics.csv",
     "statistics.json",
+    "stability.csv",
     "plots/asr.svg",
     "plots/c_acc.svg",
     "plots/ranks.svg",
+    "plots/stability.svg",
     "plots/tradeoff.svg",
     "report/index.html",
 )

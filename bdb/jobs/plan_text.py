@@ -42,14 +42,16 @@ def overview(plan: Plan) -> str:
 
 def _instances(plan: Plan) -> list[str]:
     """Which names on the grid are instances, and of which methods."""
+    varied = {each.name for each in plan.settings.variations}
     named = {
         name: method
         for kind, instances in plan.settings.instances.items()
         for name, method in instances.items()
-        if name in plan.settings.axis(kind)
+        if name in plan.settings.axis(kind) and name not in varied
     }
     said = ", ".join(f"{name} of {method}" for name, method in named.items())
-    return [f"instances: {said}"] if said else []
+    lines = [f"instances: {said}"] if said else []
+    return [*lines, f"sweeps: {_count(len(varied), 'variation')}"] if varied else lines
 
 
 def outlook(estimate: Estimate) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bdb.jobs.catalogue import Catalogue, Entry
+from bdb.jobs.sweeps import VARY
 from bdb.method import METHOD
 from bdb.params import AXES, Settings
 from bdb.training.recipes import RECIPES, Recipe
@@ -30,7 +31,12 @@ _INSTANCE: Schema = {
     "type": "object",
     "description": "an instance: a name of one's own for a method under fields of its own",
     "properties": {
-        METHOD: {"type": "string", "description": "the method that it is an instance of"}
+        METHOD: {"type": "string", "description": "the method that it is an instance of"},
+        VARY: {
+            "description": "a sweep: these fields, or all that are numbers, each at half its value "
+            "and at twice",
+            "anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string"}}],
+        },
     },
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdb import artifacts
 from bdb.layout import is_control
-from bdb.report import significance, style
+from bdb.report import significance, stability, style
 from bdb.report.gallery import Exhibit, as_uri
 from bdb.report.significance import Significance
 
@@ -27,6 +27,7 @@ def write(
     facts: Mapping[str, str],
     methods: Mapping[str, str] = MappingProxyType({}),
     judged: Significance | None = None,
+    swept: pd.DataFrame | None = None,
 ) -> None:
     """Write the page; script, style, data and pictures all stand in it.
 
@@ -38,6 +39,7 @@ def write(
         facts: what the footer says of the whole.
         methods: what each attack and defense is, by name.
         judged: which defense is better than which.
+        swept: what half and twice of fields change, as `bdb.report.stability.table` gives it.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -58,6 +60,7 @@ def write(
         facts=facts,
         methods=methods,
         ranks=as_uri(style.svg(significance.draw(judged.overall))) if judged else "",
+        stability="" if swept is None or swept.empty else as_uri(style.svg(stability.draw(swept))),
     )
     artifacts.write_text(path, html)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bdb import __version__, artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
+from bdb.jobs.plan import Plan
 from bdb.jobs.threat import threat
 from bdb.report import board as boards
-from bdb.report import gallery, page, plots, significance, style, tables
+from bdb.report import gallery, page, plots, significance, stability, style, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run(jobs: Jobs) -> None:
@@ -22,16 +28,32 @@ def run(jobs: Jobs) -> None:
     artifacts.write_text(folder / "summary.csv", tables.csv(boards.without_costs(summary)))
     artifacts.write_text(folder / "summary.md", boards.markdown(summary))
     artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
-    judged = significance.judge(board)
+    swept = stability.table(board, plan.settings.variations)
+    judged = significance.judge(_unvaried(board, plan))
     artifacts.write_text(folder / "statistics.csv", tables.csv(judged.pairs))
     artifacts.write_json(folder / "statistics.json", judged.overall)
+    artifacts.write_text(folder / "stability.csv", tables.csv(swept))
     plots.write(board, summary, folder / "plots")
     style.save_svg(significance.draw(judged.overall), folder / "plots" / "ranks.svg")
+    style.save_svg(stability.draw(swept), folder / "plots" / "stability.svg")
     shown, facts = gallery.make(plan), _facts(jobs)
     page.write(
-        folder / "report" / "index.html", board, summary, shown, facts, _methods(jobs), judged
+        folder / "report" / "index.html",
+        board,
+        summary,
+        shown,
+        facts,
+        _methods(jobs),
+        judged,
+        swept,
     )
     say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
+
+
+def _unvaried(board: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """The rows of what people chose; a sweep's variations are no rivals of theirs."""
+    varied = {each.name for each in plan.settings.variations}
+    return board[~board["attack"].isin(varied) & ~board["defense"].isin(varied)]
 
 
 def _methods(jobs: Jobs) -> dict[str, str]:

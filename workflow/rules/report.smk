@@ -14,12 +14,22 @@ rule report:
             category="Board",
         ),
         "results/statistics.json",
+        report(
+            "results/stability.csv",
+            caption="../report/stability.rst",
+            category="Board",
+        ),
         report("results/plots/asr.svg", caption="../report/asr.rst", category="Plots"),
         report(
             "results/plots/c_acc.svg", caption="../report/c_acc.rst", category="Plots"
         ),
         report(
             "results/plots/ranks.svg", caption="../report/ranks.rst", category="Plots"
+        ),
+        report(
+            "results/plots/stability.svg",
+            caption="../report/stability.rst",
+            category="Plots",
         ),
         report(
             "results/plots/tradeoff.svg",
