@@ -206,7 +206,8 @@ def test_the_page_fills_its_tables_and_draws_its_charts(
     found = _open(written, tmp_path)
     assert found.root["data-charts"] == "drawn"
     defenses = board["defense"].nunique()
-    assert found.text.count('<g class="trace scatter') == defenses
+    # C-Acc against ASR, ASR against seconds (of what is a defense), ASR against the ratio.
+    assert found.text.count('<g class="trace scatter') == defenses + (defenses - 1) + defenses
     assert found.text.count('<g class="heatmap-label') == 2 * 5 * defenses
     assert 'class="modebar-btn"' in found.text
     assert 'data-title="Share' not in found.text  # it would send the data away
@@ -373,3 +374,30 @@ def test_a_page_of_the_control_alone_says_that_nothing_can_be_compared(
     judged = significance.judge(control)
     page.write(path, control, boards.summarise(control), {}, {}, judged=judged)
     assert "no two defenses that were tried" in _open(path, tmp_path).text
+
+
+@needs_chromium
+def test_cost_and_ratio_have_a_chart_where_there_is_something_to_see(
+    written: Path, tmp_path: Path, board
+) -> None:
+    script = """
+      const of = (id) => document.getElementById(id).data;
+      const root = document.documentElement.dataset;
+      root.seconds = JSON.stringify(of("seconds").map(({ name, x, y }) => [name, x[0], y[0]]));
+      root.ratio = JSON.stringify(of("ratio").map(({ name, x, y }) => [name, x, y]));
+    """
+    found = _open(written, tmp_path, script=script)
+    attacked = board[(board["attack"] != "none") & (board["poison_ratio"] == 0.1)]
+    means = attacked.groupby("defense")[["seconds", "asr"]].mean()
+    for name, seconds, asr in json.loads(found.root["data-seconds"] or ""):
+        assert seconds == pytest.approx(means.loc[name, "seconds"], rel=1e-4)
+        assert asr == pytest.approx(100 * means.loc[name, "asr"], rel=1e-4)
+    badnets = board[board["attack"] == "badnets"].groupby(["defense", "poison_ratio"])["asr"].mean()
+    for name, ratios, rates in json.loads(found.root["data-ratio"] or ""):
+        defense = "none" if name == "no defense" else name
+        assert ratios == [0.01, 0.1]
+        assert rates == pytest.approx([100 * badnets[defense, ratio] for ratio in ratios], rel=1e-4)
+    one = board[board["poison_ratio"] != 0.01]
+    path = tmp_path / "index.html"
+    page.write(path, one, boards.summarise(one), {}, {})
+    assert 'id="ratio-figure" hidden' in _open(path, tmp_path).text

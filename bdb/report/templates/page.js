@@ -335,13 +335,59 @@ function scatter(rows) {
   return Plotly.react("scatter", traces, layout({ height: 460, showlegend: true, ...axes }), CONFIG);
 }
 
+const average = (rows, name) => rows.reduce((sum, row) => sum + row[name], 0) / rows.length;
+const usableRows = (rows) => rows.filter((row) => !isControl(row.attack) && !row.failed_attack && !missing(row.asr_mean));
+function look(defense) {
+  const order = victimsFirst(distinct(summary, "defense")).indexOf(defense);
+  const turn = Math.floor(order / data.palette.length);
+  return { color: data.palette[order % data.palette.length], symbol: SYMBOLS[(order + turn) % SYMBOLS.length] };
+}
+
+function secondsChart(rows) {
+  const timed = usableRows(rows).filter((row) => row.seconds_mean > 0 && row.defense !== UNDEFENDED);
+  const traces = distinct(timed, "defense").map((defense) => {
+    const mine = timed.filter((row) => row.defense === defense);
+    return {
+      type: "scatter", mode: "markers+text", name: say("defense", defense), text: [say("defense", defense)], textposition: "top center", cliponaxis: false,
+      x: [average(mine, "seconds_mean")], y: [100 * average(mine, "asr_mean")], marker: { size: 10, ...look(defense) },
+      hovertemplate: `%{text}<br>%{x:.3g} s<br>ASR %{y:.1f} %, ${mine.length} attacks<extra></extra>`,
+    };
+  });
+  const axes = { xaxis: { title: { text: "Seconds of a cell" }, type: "log" }, yaxis: { title: { text: "Attack success rate, %" }, range: [-4, 108], zeroline: false } };
+  return Plotly.react("seconds", traces, layout({ height: 420, showlegend: false, ...axes }), CONFIG);
+}
+
+// The chart's chosen data set and model, whatever the ratio.
+const ratioRows = () => usableRows(summary.filter((row) => CHART_KEYS.slice(0, 2).every(([name]) =>
+  String(row[name]) === (state.get("chart-" + name) || String(chartValues(name)[0]))))).filter((row) => row.poison_ratio);
+
+function ratioChart() {
+  const rows = ratioRows(), ratios = distinct(rows, "poison_ratio").sort((a, b) => a - b);
+  const figure = byId("ratio-figure");
+  const whole = (mine) => distinct(mine, "attack").filter((attack) => ratios.every((ratio) => mine.some((row) => row.attack === attack && row.poison_ratio === ratio)));
+  const traces = victimsFirst(distinct(rows, "defense")).flatMap((defense) => {
+    const mine = rows.filter((row) => row.defense === defense), attacks = whole(mine);
+    if (!attacks.length) return [];
+    const at = (ratio) => mine.filter((row) => row.poison_ratio === ratio && attacks.includes(row.attack));
+    return [{
+      type: "scatter", mode: "lines+markers", name: say("defense", defense), x: ratios, y: ratios.map((ratio) => 100 * average(at(ratio), "asr_mean")),
+      line: { color: look(defense).color }, marker: { size: 8, ...look(defense) },
+      hovertemplate: `ratio %{x}<br>ASR %{y:.1f} %, ${attacks.length} attack${attacks.length > 1 ? "s" : ""}`,
+    }];
+  });
+  figure.hidden = ratios.length < 2 || !traces.length; // Before its neighbour is drawn, whose width it takes.
+  if (figure.hidden) return Promise.resolve();
+  const axes = { xaxis: { title: { text: "Poison ratio" }, type: "log", tickvals: ratios }, yaxis: { title: { text: "Attack success rate, %" }, range: [-4, 104], zeroline: false } };
+  return Plotly.react("ratio", traces, layout({ height: 420, showlegend: true, ...axes }), CONFIG);
+}
+
 let drawn = "";
 async function drawCharts() {
   const now = CHART_KEYS.map(([name]) => state.get("chart-" + name)).join() + dark.matches;
   if (now === drawn) return;
   drawn = now;
   const rows = chartRows();
-  await Promise.all([heatMap("asr", rows), heatMap("c_acc", rows), scatter(rows)]);
+  await Promise.all([heatMap("asr", rows), heatMap("c_acc", rows), scatter(rows), ratioChart(), secondsChart(rows)]);
   const first = !document.documentElement.dataset.charts;
   document.documentElement.dataset.charts = "drawn";
   // The section in the address moved while the page filled.
