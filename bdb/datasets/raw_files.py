@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +24,34 @@ _SECONDS_WITHOUT_ANSWER = 15.0
 _MAX_BYTES = 1 << 28
 # Of 65,535. Where no image of 16 bits is brighter, 12 bits or 8 were meant.
 _DIM = 1 << 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image, not yet decoded.
+
+    Attributes:
+        where: what a message calls it.
+        content: a file, what a file holds, or pixels: uint8, H x W or H x W x C.
+    """
+
+    where: str
+    content: Path | bytes | np.ndarray
+
+    @property
+    def length(self) -> int:
+        """In bytes."""
+        content = self.content
+        if isinstance(content, Path):
+            return content.stat().st_size
+        return len(content) if isinstance(content, bytes) else content.nbytes
+
+    def open(self, formats: tuple[str, ...]) -> Image.Image:
+        """As Pillow has it; a file may be of these formats."""
+        if isinstance(self.content, np.ndarray):
+            return Image.fromarray(self.content)
+        content = BytesIO(self.content) if isinstance(self.content, bytes) else self.content
+        return Image.open(content, formats=formats)
 
 
 def fetch(title: str, root: Path, folder: str, download: Callable[[Path], object]) -> None:
@@ -117,43 +147,79 @@ def decode_all(
         DataError: a file is damaged, of another format, too large, or holds more than one frame, or
             all images of 16 bits are nearly black; the message names a file.
     """
-    images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
-    deep: dict[Path, int] = {}
+    return decode(
+        [Source(str(path), path) for path in paths], range(len(paths)), size, formats, grey_bits
+    )
+
+
+def decode(
+    sources: Iterable[Source],
+    places: Sequence[int],
+    size: int,
+    formats: tuple[str, ...],
+    grey_bits: int = 16,
+) -> Tensor:
+    """Decode images from wherever they lie, one at a time, to uint8, N x 3 x size x size.
+
+    Args:
+        sources: as many as there are places; each is asked for when the one before is done.
+        places: where in the result each image goes.
+        size: see `decode_all`, as of all else.
+        formats: likewise.
+        grey_bits: likewise.
+
+    Raises:
+        DataError: as `decode_all`; or so many images of this size do not fit into the memory.
+    """
+    images = _room(len(places), size)
+    deep: dict[str, int] = {}
     with warnings.catch_warnings():
         # What is odd but can be read is read in silence. Of images that would fill the memory
         # Pillow only warns, and refuses no less than twice their size.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for row, path in zip(images, paths, strict=True):
-            row[:], brightest = _decode(path, size, formats, grey_bits)
-            deep |= {} if brightest is None else {path: brightest}
+        for place, source in zip(places, sources, strict=True):
+            pixels, brightest = _decode(source, size, formats, grey_bits)
+            images[place] = pixels.transpose(2, 0, 1)
+            deep |= {} if brightest is None else {source.where: brightest}
     _check_depth(deep, grey_bits)
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(images)
 
 
-def _check_depth(deep: dict[Path, int], grey_bits: int) -> None:
+def _room(count: int, size: int) -> np.ndarray:
+    try:
+        return np.empty((count, 3, size, size), dtype=np.uint8)
+    except MemoryError:
+        gib = count * 3 * size**2 / 2**30
+        raise DataError(
+            f"{count} images of {size} x {size} pixels take {gib:.0f} GiB, more than there is; "
+            "lower `size`"
+        ) from None
+
+
+def _check_depth(deep: dict[str, int], grey_bits: int) -> None:
     """Refuse images that hold 8 or 12 bits in the lower end of 16: they would come out black."""
     brightest = max(deep.values(), default=_DIM)
     if brightest < _DIM and grey_bits == 16:
         bits = max(8, brightest.bit_length())
         raise DataError(
-            f"{str(min(deep))!r} and {len(deep) - 1} more have 16 bits per pixel, and none "
+            f"{min(deep)!r} and {len(deep) - 1} more have 16 bits per pixel, and none "
             f"is brighter than {brightest}: set `grey_bits: {bits}` if they are grey, or convert "
             "them to 8 bits"
         )
 
 
 def _decode(
-    path: Path, size: int, formats: tuple[str, ...], grey_bits: int
+    source: Source, size: int, formats: tuple[str, ...], grey_bits: int
 ) -> tuple[np.ndarray, int | None]:
     """Pixels, H x W x 3; of an image of 16 bits also its brightest value, of 65,535."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if source.length > _MAX_BYTES:
             raise ValueError(f"larger than {_MAX_BYTES} bytes")
-        with Image.open(path, formats=formats) as opened:
+        with source.open(formats) as opened:
             if opened.format == "PNG" and getattr(opened, "n_frames", 1) > 1:
                 raise ValueError("it holds more than one frame")
-            is_deep = any(";16" in str(tile[3]) for tile in opened.tile)
+            is_deep = any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
             upright = ImageOps.exif_transpose(opened)
             brightest = _brightest(upright) if is_deep else None
             image = _to_rgb(upright, grey_bits)
@@ -164,7 +230,7 @@ def _decode(
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(
-            f"{str(path)!r} cannot be read as {' or '.join(formats)} ({reason(error)}); "
+            f"{source.where!r} cannot be read as {' or '.join(formats)} ({reason(error)}); "
             "replace or remove it"
         ) from error
 

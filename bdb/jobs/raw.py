@@ -7,16 +7,22 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-# Deeper than split/class/image nothing is read.
-_DEPTH = 3
+# Deeper nothing is read.
+DEPTH = 8
 
 
-def stamp(folder: Path) -> str:
-    """Sixteen hexadecimal digits of every file's place, size and time; nothing is opened."""
+def stamp(top: Path) -> str:
+    """Sixteen hexadecimal digits of every file's place, size and time; nothing is opened.
+
+    Args:
+        top: the folder of all files, or the only file.
+    """
     digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
+    folder = top.parent if top.is_file() else top
+    only: list[tuple[str, list[str], list[str]]] = [(str(folder), [], [top.name])]
+    for place, folders, files in only if top.is_file() else os.walk(top):
         relative = os.path.relpath(place, folder)
-        folders[:] = sorted(folders) if relative.count(os.sep) < _DEPTH - 1 else []
+        folders[:] = sorted(folders) if relative.count(os.sep) < DEPTH - 1 else []
         for name in sorted(files):
             with suppress(OSError):
                 path = os.path.join(place, name)
