@@ -264,6 +264,36 @@ def preset(
 
 
 @app.command()
+def scan(
+    model: Annotated[Path, typer.Argument(help="a file, or a folder with a model in it")],
+    arch: Annotated[str, typer.Option(help="torchvision's name, or one of `bdb list model`")] = "",
+    size: Annotated[int, typer.Option(min=0, max=1024, help="side of its input in pixels")] = 0,
+    normalize: Annotated[
+        str, typer.Option(help="how inputs are normalised: imagenet, none, or as a data set's")
+    ] = "",
+    budget: Annotated[str, typer.Option(help="seconds for all detectors, as in 60s")] = "",
+    seed: Annotated[int, typer.Option(help="of what detectors draw")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say whether the weights of a model hold a backdoor; exit code 1 if they look so.
+
+    Nothing in the file is executed, nothing is downloaded, and no project folder is needed.
+    """
+    import json
+
+    from bdb.scan import answer, files, ladder, suspects
+
+    seconds = suspects.seconds(budget)
+    suspect = suspects.load(files.read(model), suspects.Told(arch, size, normalize))
+    findings = list(ladder.climb(suspect, seconds, seed))
+    if as_json:
+        typer.echo(json.dumps(answer.as_json(model, suspect, findings), indent=1))
+    else:
+        typer.echo(answer.text(model, suspect, findings))
+    raise typer.Exit(answer.is_suspicious(findings))
+
+
+@app.command()
 def docs(
     path: Annotated[Path, typer.Argument(help="the file to write")] = Path("docs/methods.md"),
     readme: Annotated[

@@ -5,6 +5,7 @@ BdbError
  ├── RegistryError   a method is registered twice, or is not known
  ├── DataError       a raw data set is missing or damaged
  ├── ArtifactError   a file that bdb wrote is missing or damaged
+ ├── SuspectError    a model that somebody brought cannot be read, or is refused
  └── CacheError      the cache cannot be written: that costs speed, never the run
 """
 
@@ -36,6 +37,10 @@ class DataError(BdbError):
 
 class ArtifactError(BdbError):
     """A file that bdb wrote is missing or damaged."""
+
+
+class SuspectError(BdbError):
+    """A model that somebody brought cannot be read, or is refused."""
 
 
 class CacheError(BdbError):

@@ -1,0 +1,129 @@
+"""A scan from the command line, in an empty folder: what it reads, says, and ends with."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bdb.datasets.base import DataSpec
+from bdb.errors import SuspectError
+from bdb.models import base as models
+from bdb.models.base import ModelSpec
+from bdb.scan import files, ladder, suspects
+from bdb.scan.suspects import Told
+from bdb.testing import Lab, lab
+
+ROOT = Path(__file__).parents[2]
+
+
+def bdb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "BDB_DEVICE": "cpu"}
+    command = [sys.executable, "-m", "bdb", "scan", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_backdoored_model_is_found_in_an_empty_folder(tmp_path: Path, badnets: Lab) -> None:
+    path = tmp_path / "model.safetensors"
+    models.save(path, badnets.model)
+    done = bdb(tmp_path, "model.safetensors", "--json", "--budget", "5s")
+    assert done.returncode == 1, done.stderr
+    said = json.loads(done.stdout)
+    assert said["suspicious"]
+    (head,) = [each for each in said["detectors"] if each["name"] == "head_norm"]
+    assert head["verdict"]["targets"] == [0]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_clean_head_is_not_suspected_and_the_blind_spots_are_said(tmp_path: Path) -> None:
+    models.save(tmp_path / "model.safetensors", lab("none", 0.0).model)
+    done = bdb(tmp_path, "model.safetensors", "--budget", "0s")
+    assert done.returncode == 0, done.stderr
+    assert "nothing found" in done.stdout
+    assert "uncalibrated" in done.stdout
+    assert "not looked at, since the budget was used up" in done.stdout
+    assert "little poison" in done.stdout
+
+
+def test_a_budget_stops_a_detector_that_is_at_it(badnets: Lab) -> None:
+    began = time.monotonic()
+    found = {each.detector: each for each in ladder.climb(badnets.model, 1.0, 0)}
+    assert time.monotonic() - began < 20
+    assert found["head_norm"].is_suspicious
+    assert found["mm_bd"].reason == "the budget was used up"
+    assert not any(module._forward_pre_hooks for module in badnets.model.modules())
+
+
+def test_a_state_dict_of_ours_is_the_same_model(tmp_path: Path, badnets: Lab) -> None:
+    torch.save(badnets.model.state_dict(), tmp_path / "model.pt")
+    told = Told("convnet", 32, "none")
+    model = suspects.load(files.read(tmp_path / "model.pt"), told)
+    images = torch.rand(4, 3, 32, 32)
+    assert torch.allclose(model(images), badnets.model.eval()(images), atol=1e-3)
+
+
+def test_a_network_of_torchvision_answers_as_it_did(tmp_path: Path) -> None:
+    import torchvision
+
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    save_file(net.state_dict(), tmp_path / "model.safetensors")
+    told = Told("resnet18", 32, "imagenet")
+    model = suspects.load(files.read(tmp_path / "model.safetensors"), told)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(model(images), net(model.normalize(images)), atol=1e-5)
+    assert model.spec.data.num_classes == 5
+
+
+def test_a_result_of_backdoorbench_says_all_itself(tmp_path: Path) -> None:
+    data = DataSpec(
+        dataset="x", classes=tuple("abcd"), shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    spec = ModelSpec(architecture="preactresnet18", fields={"width": 4}, data=data)
+    net = models.build(spec, 0).eval()
+    state = {
+        f"module.{name.replace('head.', 'linear.')}": tensor
+        for name, tensor in net.state_dict().items()
+        if name not in ("mean", "std")
+    }
+    facts = {"model_name": "preactresnet18", "num_classes": 4, "clean_data": "cifar10"}
+    torch.save(facts | {"model": state, "img_size": (32, 32, 3)}, tmp_path / "attack_result.pt")
+    model = suspects.load(files.read(tmp_path), Told())
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(model.extract(images), net.extract(images), atol=1e-4)
+    assert torch.equal(model.head.weight, net.head.weight)
+    assert model.spec.data.mean != data.mean
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (Told(), "--arch NAME .*--size PIXELS .*--normalize NAME"),
+        (Told("resnet18", 32), "cannot be told from the weights: --normalize"),
+        (Told("resnet81", 32, "none"), "did you mean"),
+        (Told("resnet50", 32, "none"), "the weights do not fit --arch resnet50"),
+        (Told("resnet18", 32, "nothing"), "--normalize"),
+    ],
+)
+def test_what_is_not_known_is_asked_for_in_one_line(
+    tmp_path: Path, told: Told, message: str
+) -> None:
+    weights: dict[str, Any] = {"conv.weight": torch.ones(4, 3, 3, 3), "fc.weight": torch.ones(2, 4)}
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(SuspectError, match=message) as caught:
+        suspects.load(files.read(tmp_path), told)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("budget", ["soon", "-1s", "nan", "1e9", "٣"])
+def test_a_budget_is_seconds(budget: str) -> None:
+    with pytest.raises(SuspectError, match="no number of seconds"):
+        suspects.seconds(budget)
