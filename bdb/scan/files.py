@@ -58,7 +58,7 @@ def read(path: Path) -> Found:
     Raises:
         SuspectError: it is missing, damaged, of a form that is not read, or meant to do harm.
     """
-    with _named(path):
+    with named(path):
         return _folder(path) if path.is_dir() else _file(path)
 
 
@@ -206,7 +206,7 @@ def _open(path: Path, limit: int | None = None) -> BinaryIO:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Report whatever a reader trips over as one line about the file."""
     try:
         yield

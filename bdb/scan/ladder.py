@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import nn
 from bdb import registry
 from bdb.console import say
 from bdb.defenses.base import DefenderView, Defense, Given
-from bdb.errors import BdbError, line
+from bdb.errors import line
 from bdb.models import surgery
 from bdb.models.base import Classifier
 from bdb.training import device as devices
@@ -100,10 +101,13 @@ def _ask(
     try:
         if time.monotonic() > end:
             raise _OverBudgetError
-        return detector.run(view).verdict, ""
+        verdict = detector.run(view).verdict
+        if verdict is None or not math.isfinite(verdict["score"]):
+            return None, "its score is no number"
+        return verdict, ""
     except _OverBudgetError:
         return None, "the budget was used up"
-    except (BdbError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever odd weights lead a detector to
         return None, f"it failed: {line(error)[:200]}"
     finally:
         hook.remove()

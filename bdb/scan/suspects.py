@@ -14,6 +14,7 @@ from bdb.datasets.base import Dataset, DataSpec
 from bdb.errors import SuspectError, short, unknown
 from bdb.models import base as models
 from bdb.models.base import Architecture, Classifier, ModelSpec
+from bdb.scan import files
 from bdb.scan.files import Found
 from bdb.torchvision_ops import load as torchvision
 
@@ -70,7 +71,8 @@ def load(found: Found, told: Told) -> Classifier:
     Raises:
         SuspectError: no architecture fits, or the user has to say what cannot be inferred.
     """
-    model = _ours(found) if found.is_ours else _brought(found, told)
+    with files.named(found.path):
+        model = _ours(found) if found.is_ours else _brought(found, told)
     channels, *sides = model.spec.data.shape
     if max(sides) > _LARGEST or channels > _LARGEST or model.spec.data.num_classes > _CLASSES:
         raise SuspectError(f"{found.path}: images or classes beyond all measure")
@@ -82,7 +84,7 @@ def _ours(found: Found) -> Classifier:
 
     metadata = artifacts.read_metadata(found.path)
     if str(metadata).count("'wrappers'") > _WRAPPERS:
-        raise SuspectError(f"{found.path}: wrapped more than {_WRAPPERS} times")
+        raise SuspectError(f"wrapped more than {_WRAPPERS} times")
     return models.load(found.path)
 
 
@@ -93,9 +95,9 @@ def _brought(found: Found, told: Told) -> Classifier:
     for build in _builders(arch):
         try:
             return build(data, found.state)
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             reasons.append(str(error).strip().splitlines()[-1].strip()[:120])
-    raise SuspectError(f"{found.path}: the weights do not fit --arch {arch} ({reasons[0]})")
+    raise SuspectError(f"the weights do not fit --arch {arch} ({reasons[0]})")
 
 
 def _data(found: Found, told: Told, arch: str) -> DataSpec:
@@ -112,9 +114,9 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     }
     if not all(lacking.values()):
         asked = ", ".join(ask for ask, known in lacking.items() if not known)
-        raise SuspectError(f"{found.path}: cannot be told from the weights: {asked}")
+        raise SuspectError(f"cannot be told from the weights: {asked}")
     if not matrices or not maps:
-        raise SuspectError(f"{found.path}: no image classifier with a linear last layer")
+        raise SuspectError("no image classifier with a linear last layer")
     own = [t for name, t in found.state.items() if name == "mean" and t.dim() == 4]
     channels = own[0].shape[1] if own else maps[0].shape[1]
     mean, std = statistics or ((0.0,), (1.0,))
@@ -152,8 +154,8 @@ def _builders(arch: str) -> Iterator[Any]:
 def _own(arch: str, data: DataSpec, state: dict[str, Tensor]) -> Classifier:
     """One of our architectures, as wide as the weights; the last layer may have another name."""
     method = cast(type[Architecture], registry.get("model", arch))
-    first = next(t for t in state.values() if t.dim() == 4 and t.shape[2:] == (3, 3))
-    fields = {"width": first.shape[0]} if "width" in method.model_fields else {}
+    widths = [t.shape[0] for t in state.values() if t.dim() == 4 and t.shape[2:] == (3, 3)]
+    fields = {"width": widths[0]} if "width" in method.model_fields else {}
     model = models.build(ModelSpec(architecture=arch, fields=fields, data=data), 0, pretrain=False)
     names = ("linear.", "fc.", "classifier.")
     last = next((n for n in names if f"{n}weight" in state and "head.weight" not in state), "head.")

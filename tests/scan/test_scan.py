@@ -127,3 +127,48 @@ def test_what_is_not_known_is_asked_for_in_one_line(
 def test_a_budget_is_seconds(budget: str) -> None:
     with pytest.raises(SuspectError, match="no number of seconds"):
         suspects.seconds(budget)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"img_size": ("x", 2, 3)},
+        {"img_size": (float("nan"),) * 3},
+        {"img_size": (float("inf"),) * 3},
+        {"img_size": (10**30, 32, 3)},
+        {"img_size": (-32, 32, 3)},
+        {"img_size": "abc"},
+        {"clean_data": "../../etc"},
+        {"model_name": "../x"},
+        {"model_name": "convnet"},
+        {"model_name": "vit_b_16"},
+        {"model_name": "squeezenet1_0"},
+        {"model_name": "unet"},
+    ],
+)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"w": (4, 3, 3, 3), "l": (2, 4)},
+        {"w": (0, 3, 1, 1), "l": (2, 4)},
+        {"w": (4, 3, 1, 1), "l": (0, 4)},
+        {"b": ()},
+    ],
+)
+def test_facts_that_mean_harm_end_in_one_line(
+    tmp_path: Path, facts: dict[str, Any], weights: dict[str, tuple[int, ...]]
+) -> None:
+    honest = {"model_name": "resnet18", "img_size": (32, 32, 3), "clean_data": "cifar10"}
+    model = {name: torch.ones(shape) for name, shape in weights.items()}
+    torch.save(honest | facts | {"model": model}, tmp_path / "attack_result.pt")
+    with pytest.raises(SuspectError) as caught:
+        suspects.load(files.read(tmp_path), Told())
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1000
+
+
+def test_weights_beyond_all_measure_are_judged_by_none(badnets: Lab) -> None:
+    model = models.duplicate(badnets.model)
+    model.head.weight.data.fill_(1e38)
+    for each in ladder.climb(model, 3.0, 0):
+        assert each.verdict is None or abs(each.verdict["score"]) < float("inf")
