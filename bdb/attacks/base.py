@@ -314,6 +314,10 @@ class Attack(Method):
         """The victim's training schedule; needs `changes_training`."""
         return default
 
+    def objective(self) -> loop.Step:
+        """What the training of a victim minimises that the attacker does not control."""
+        return loop.cross_entropy
+
     @property
     def labelling(self) -> LabelMode:
         """The label mode under these fields."""

@@ -77,7 +77,8 @@ def train(
         return _under_control(attack, context, model, test)
     assert poison is not None
     data = poison.apply(context.train)
-    history = _fit(trained_as or attack, model, data, context, loop.cross_entropy, None)
+    trainer = trained_as or attack
+    history = _fit(trainer, model, data, context, trainer.objective(), None)
     return Victim(model, history, poison)
 
 

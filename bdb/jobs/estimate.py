@@ -190,7 +190,7 @@ def _is_by_recipe(jobs: Jobs, job: Job) -> bool:
         return False
     attack = jobs.catalogue.get("attack", run.attack)
     departs = attack.can("edits_model") or attack.can("changes_training")
-    return not departs and not jobs.trained_as(run)
+    return not departs and (run.is_shared or not run.is_clean)
 
 
 def _images(jobs: Jobs, job: Job) -> int:

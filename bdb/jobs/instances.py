@@ -7,7 +7,7 @@ not concern it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from bdb import layout, registry
@@ -43,14 +43,27 @@ def check(
         method = section[name][METHOD]
         if not isinstance(method, str) or method not in known:
             raise ParamsError(f"{where}.{name}.{METHOD}: {unknown(kind, method, known)}")
-        if method == layout.CLEAN_ATTACK:
-            raise ParamsError(
-                f"{where}.{name}.{METHOD}: {method!r} has no instances; an attack that changes the "
-                f"training gets a control of its own beside {method!r}"
-            )
-        reason = _why_no_name(name, catalogue)
+        is_clean = method == layout.CLEAN_ATTACK
+        taken = {*known, *section}
+        reason = _why_no_clean(name, taken) if is_clean else _why_not_attacked(name)
+        reason = reason or _why_no_name(name, catalogue)
         if reason:
             raise ParamsError(f"{where}: {short(name)} cannot name an instance: {reason}")
+
+
+def _why_no_clean(name: str, attacks: Container[str]) -> str | None:
+    """Why it cannot name clean models that are trained in a way of their own."""
+    first = layout.control_of("")
+    if not name.startswith(first):
+        return f"names of clean models begin with {first!r}; choose {first}{name}"
+    lender = name.removeprefix(first)
+    if lender in attacks:
+        return f"the name is that of the control that joins {lender} by itself; choose another"
+    return None
+
+
+def _why_not_attacked(name: str) -> str | None:
+    return "names that begin so are of controls; choose another" if layout.is_control(name) else None
 
 
 def _why_no_name(name: str, catalogue: Catalogue) -> str | None:
@@ -59,8 +72,6 @@ def _why_no_name(name: str, catalogue: Catalogue) -> str | None:
     holders = [kind for kind, table in catalogue.entries.items() if name in table]
     if holders:
         return f"the name is that of the {holders[0]} {name}; choose another, as in {name}_2"
-    if layout.is_control(name):
-        return "names that begin so are of controls; choose another"
     if name in _TAKEN:
         return f"the name has a meaning of its own; choose another, as in {name}_2"
     return None
