@@ -49,6 +49,7 @@ class HeadNorm(ModelLevel):
         verdict = {
             "backdoored": len(targets) > 0,
             "targets": targets.tolist(),
+            "suspect": int(deviation.argmax()),
             "score": float(deviation.max()),
         }
         return Outcome(verdict=verdict, evidence={"norm": norms, "deviation": deviation})

@@ -60,6 +60,7 @@ class MaximumMargin(ModelLevel):
         verdict = {
             "backdoored": backdoored,
             "targets": [int(margins.argmax())] if backdoored else [],
+            "suspect": int(margins.argmax()),
             "score": -log_p,
         }
         return Outcome(verdict=verdict, evidence={"margin": margins})

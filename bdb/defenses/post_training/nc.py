@@ -90,6 +90,7 @@ class NeuralCleanse(PostTraining):
         verdict = {
             "backdoored": len(targets) > 0,
             "targets": targets.tolist(),
+            "suspect": int(index.argmax()),
             "score": float(index.max()),
         }
         if len(targets):
