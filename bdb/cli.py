@@ -147,6 +147,27 @@ def compare(
 
 
 @app.command()
+def population(
+    table: Annotated[
+        Path, typer.Argument(help="a row per model and detector, as a run writes them")
+    ] = layout.RESULTS / "population.csv",
+    into: Annotated[
+        Path | None,
+        typer.Option(help="put the tables between this page's <!-- population --> markers"),
+    ] = None,
+) -> None:
+    """Say what verdicts on models are worth, beside those on clean models."""
+    from bdb.report import population as populations
+    from bdb.report import readme
+
+    text = populations.markdown(populations.read(table))
+    if into:
+        readme.insert(into, text, "population")
+        return
+    typer.echo(text, nl=False)
+
+
+@app.command()
 def keep(
     name: Annotated[str, typer.Argument(help="of the file in results/boards")],
     add: Annotated[

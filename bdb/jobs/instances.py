@@ -63,7 +63,9 @@ def _why_no_clean(name: str, attacks: Container[str]) -> str | None:
 
 
 def _why_not_attacked(name: str) -> str | None:
-    return "names that begin so are of controls; choose another" if layout.is_control(name) else None
+    return (
+        "names that begin so are of controls; choose another" if layout.is_control(name) else None
+    )
 
 
 def _why_no_name(name: str, catalogue: Catalogue) -> str | None:

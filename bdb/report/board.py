@@ -13,7 +13,7 @@ from bdb import artifacts, layout
 from bdb.jobs.plan import Plan
 from bdb.layout import Run, is_control
 from bdb.metrics import statistics
-from bdb.report import compare, setting, tables, validity
+from bdb.report import compare, population, setting, tables, validity
 from bdb.report.compare import SETTING, UNDEFENDED
 
 GROUP = compare.KEYS
@@ -43,6 +43,10 @@ COLUMNS = (
     *(f"{split}_{name}" for split in ("train", "inputs") for name in DETECTION),
     "backdoored",
     "suspected_targets",
+    "targets",
+    "suspect",
+    "score",
+    *population.CALIBRATION,
     "psnr",
     "ssim",
     *COSTS,
@@ -69,7 +73,8 @@ def make(plan: Plan) -> pd.DataFrame:
     board = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     limits = plan.settings.validity
     valid = validity.judge(board, limits.min_asr, limits.max_c_acc_loss)
-    return board.assign(**compare.judge(board), **valid)
+    ranked = population.calibrate(board)
+    return board.assign(**compare.judge(board), **valid, **ranked)
 
 
 def summarise(board: pd.DataFrame) -> pd.DataFrame:
@@ -202,13 +207,14 @@ def _percent(rows: pd.DataFrame, defense: str) -> str:
 def _rows(plan: Plan, run: Run) -> list[dict[str, Any]]:
     measured = artifacts.read_json(layout.metrics(run))
     trained = artifacts.read_json(layout.victim(run) / "provenance.json")
-    rows = [_row(run, UNDEFENDED, measured["victim"], trained)]
+    targets = {"targets": " ".join(map(str, measured["targets"]))}
+    rows = [_row(run, UNDEFENDED, measured["victim"], trained) | targets]
     for name in plan.defenses[run]:
         record = artifacts.read_json(layout.cell(run, name) / "provenance.json")
         if plan.needs_features(name):  # They are shared: every detector counts their time as its.
             extracted = artifacts.read_json(layout.features(run).with_name("provenance.json"))
             record["seconds"] += extracted["seconds"]
-        rows.append(_row(run, name, measured["cells"][name], record))
+        rows.append(_row(run, name, measured["cells"][name], record) | targets)
     return rows
 
 
@@ -237,6 +243,7 @@ def _row(
         "suspected_targets": " ".join(str(target) for target in verdict.get("targets", ())),
         "command": _regenerate(run, defense),
     }
+    row |= {name: _number(verdict.get(name)) for name in ("suspect", "score")}
     row |= {name: _number(measured.get(name)) for name in RATES}
     for split, values in measured.get("detection", {}).items():
         row |= {f"{split}_{name}": _number(values.get(name)) for name in DETECTION}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bdb import artifacts, layout
 from bdb.errors import ArtifactError, ParamsError, short
-from bdb.report import compare, tables, validity
+from bdb.report import compare, population, tables, validity
 
 _NUMBERS = {"poison_ratio": float, "seed": int} | dict.fromkeys(compare.RATES, float)
 _WORDS = {name: str for name in (*compare.KEYS, *compare.SETTING) if name not in _NUMBERS}
@@ -27,7 +27,7 @@ def keep(name: str, add: bool = False) -> Path:
         name: of the file in results/boards.
         add: to the board that is kept under this name: rows of a cell that stands there (`CELL`)
             take its place, others follow. Which attacks failed is judged anew, over all rows,
-            by the default limits.
+            by the default limits, and verdicts are ranked anew among all clean models.
 
     Raises:
         ParamsError: the name is no name, or taken.
@@ -50,7 +50,8 @@ def _joined(kept: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     first = pd.concat([kept, new])[CELL].drop_duplicates()
     rows = pd.concat([kept, new], ignore_index=True).drop_duplicates(CELL, keep="last")
     rows = rows.set_index(CELL).reindex(pd.MultiIndex.from_frame(first)).reset_index()
-    return rows.assign(**validity.judge(rows))[_columns(kept, new)]
+    ranked = population.calibrate(rows) if "score" in rows else {}
+    return rows.assign(**validity.judge(rows), **ranked)[_columns(kept, new)]
 
 
 def _columns(kept: pd.DataFrame, new: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdb import artifacts
 from bdb.layout import is_control
-from bdb.report import significance, stability, style
+from bdb.report import population, significance, stability, style
 from bdb.report.gallery import Exhibit, as_uri
 from bdb.report.significance import Significance
 
@@ -28,6 +28,7 @@ def write(
     methods: Mapping[str, str] = MappingProxyType({}),
     judged: Significance | None = None,
     swept: pd.DataFrame | None = None,
+    models: pd.DataFrame | None = None,
 ) -> None:
     """Write the page; script, style, data and pictures all stand in it.
 
@@ -40,6 +41,7 @@ def write(
         methods: what each attack and defense is, by name.
         judged: which defense is better than which.
         swept: what half and twice of fields change, as `bdb.report.stability.table` gives it.
+        models: verdicts on models, as `bdb.report.population.models` gives them.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -60,9 +62,18 @@ def write(
         facts=facts,
         methods=methods,
         ranks=as_uri(style.svg(significance.draw(judged.overall))) if judged else "",
+        population=None if models is None or models.empty else _population(models),
         stability="" if swept is None or swept.empty else as_uri(style.svg(stability.draw(swept))),
     )
     artifacts.write_text(path, html)
+
+
+def _population(models: pd.DataFrame) -> dict[str, object]:
+    """Two tables as rows of text, the first being the names of columns; and the curves."""
+    return {
+        "tables": population.as_tables(models),
+        "curves": as_uri(style.svg(population.draw(models))),
+    }
 
 
 def _sentence(board: pd.DataFrame) -> str:

@@ -10,7 +10,16 @@ from bdb.jobs.jobs import Jobs
 from bdb.jobs.plan import Plan
 from bdb.jobs.threat import threat
 from bdb.report import board as boards
-from bdb.report import gallery, page, plots, significance, stability, style, tables
+from bdb.report import (
+    gallery,
+    page,
+    plots,
+    population,
+    significance,
+    stability,
+    style,
+    tables,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +45,10 @@ def run(jobs: Jobs) -> None:
     plots.write(board, summary, folder / "plots")
     style.save_svg(significance.draw(judged.overall), folder / "plots" / "ranks.svg")
     style.save_svg(stability.draw(swept), folder / "plots" / "stability.svg")
+    people = population.models(board)
+    artifacts.write_text(folder / "population.csv", tables.csv(people))
+    artifacts.write_text(folder / "population.md", population.markdown(people))
+    style.save_svg(population.draw(people), folder / "plots" / "roc.svg")
     shown, facts = gallery.make(plan), _facts(jobs)
     page.write(
         folder / "report" / "index.html",
@@ -46,6 +59,7 @@ def run(jobs: Jobs) -> None:
         _methods(jobs),
         judged,
         swept,
+        people,
     )
     say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
 

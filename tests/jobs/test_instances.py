@@ -96,7 +96,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no path": ({"attacks": {"a/b": {"method": "badnets"}}}, "a-z, 0-9 and _"),
     "a control's": ({"attacks": {"none_x": {"method": "badnets"}}}, "of controls"),
     "taken": ({"attacks": {"training": {"method": "badnets"}}}, "a meaning of its own"),
-    "of none": ({"attacks": {"clean2": {"method": "none"}}}, "no instances"),
+    "of none": ({"attacks": {"clean2": {"method": "none"}}}, "choose none_clean2"),
+    "joins by itself": ({"attacks": {"none_wanet": {"method": "none"}}}, "the control that joins"),
     "a field": ({"attacks": {"x": {"method": "badnets", "size": 1}}}, r"attacks\.x: .*size"),
     "a value": ({"attacks": {"x": {"method": "badnets", "target": -1}}}, r"attacks\.x\.target: "),
     "lender": ({"attacks": {"none": {"trained_as": "wanett"}}}, r"none\.trained_as: .*wanet"),
@@ -162,6 +163,21 @@ def test_it_joins_every_product_in_which_its_attack_stands() -> None:
     made = planned(products, **PUBLISHED)
     assert [run.attack for run in made.runs] == ["none", "none_wanet", "wanet"]
     assert [run.attack for run, _ in made.cells] == ["none_wanet", "wanet"]
+
+
+def test_clean_models_may_be_trained_in_ways_of_their_own() -> None:
+    """They are controls, and neither the clean model that attackers need nor anybody's own."""
+    long = {"none_long": {"method": "none", "epochs": 40}}
+    made = planned(GRID | {"attack": ["none", "none_long"], "defense": ["mm_bd"]}, attacks=long)
+    run = made.runs[1]
+    assert (run.attack, run.ratio, run.is_clean, run.is_shared) == ("none_long", "0", True, False)
+    train = Jobs(made).train(run)
+    assert train.params["attacks.none_long"] == long["none_long"]
+    assert "results/victims/digits/convnet/none_long/0/s0/model.safetensors" in map(
+        str, train.outputs
+    )
+    said = setting.describe(made, run, "none")
+    assert said == "none_long.method=none none_long.epochs=40"
 
 
 @pytest.mark.parametrize("name", ["none_x", "none_"])

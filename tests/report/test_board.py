@@ -1,10 +1,11 @@
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bdb.report import board as boards
-from bdb.report import compare
+from bdb.report import compare, population
 
 
 def frame() -> pd.DataFrame:
@@ -47,6 +48,24 @@ def test_means_and_intervals_over_seeds() -> None:
 def test_one_seed_has_no_interval() -> None:
     alone = frame()[lambda table: table["seed"] == 0]
     assert boards.summarise(alone)[["asr_low", "asr_high"]].isna().all(axis=None)
+
+
+def test_a_kept_board_ranks_verdicts_among_all_clean_models_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bdb import artifacts
+    from bdb.report import kept
+
+    monkeypatch.chdir(tmp_path)
+    table = frame().assign(score=[None, 5.0, None, 6.0, None, 7.0], attack="none", poison_ratio=0.0)
+    for seeds, add in (((0, 1), False), ((2,), True)):
+        board = table[table["seed"].isin(seeds)]
+        board = board.assign(**population.calibrate(board))
+        artifacts.write_table(Path("results/board.parquet"), board)
+        path = kept.keep("both", add)
+    found = pd.read_csv(path).query("defense == 'ft'")
+    assert found["p_value"].tolist() == pytest.approx([1.0, 2 / 3, 1 / 3], abs=1e-6)
+    assert set(found["calibration"]) == {"2 clean models"}
 
 
 def test_the_table_in_markdown() -> None:

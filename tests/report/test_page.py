@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bdb.report import board as boards
-from bdb.report import compare, gallery, page, sheet, significance
+from bdb.report import compare, gallery, page, population, sheet, significance
 from bdb.report.gallery import Exhibit
 from bdb.report.sheet import Column, Sheet
 
@@ -55,7 +55,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, board, summary) -> Path:
     }
     path = folder / "report" / "index.html"
     judged = significance.judge(board)
-    page.write(path, board, summary, shown, {"recipe": "fast <b>&", "runs": "18"}, judged=judged)
+    people = population.models(board)
+    facts = {"recipe": "fast <b>&", "runs": "18"}
+    page.write(path, board, summary, shown, facts, judged=judged, models=people)
     return path
 
 
@@ -149,7 +151,7 @@ def _open(path: Path, tmp_path: Path, state: str = "", script: str = "") -> Page
 def test_it_is_one_file_without_outside_addresses(written: Path) -> None:
     found = Page(written.read_text())
     pictures = [name for name in found.addresses if name.startswith("data:image/svg+xml;base64,")]
-    assert len(pictures) == 3  # two of the run, and the ranks
+    assert len(pictures) == 4  # two of the run, the ranks, and the curves of detectors
     assert all(address.startswith(("data:", "#")) for address in found.addresses)
     assert [path.name for path in written.parent.iterdir()] == ["index.html"]
 
@@ -179,6 +181,15 @@ def test_what_was_found_is_a_table_with_the_true_target_marked(written: Path) ->
     assert [cell.strip() for cell in rows[1][1:]] == ["3.14", "-0.5"]
     assert found.addresses.count(PIXEL) == 2
     assert "8 more in" in written.read_text()
+
+
+def test_verdicts_on_models_have_a_section(written: Path) -> None:
+    found = Page(written.read_text())
+    head, nc = found.tables["population-1"]
+    worth = dict(zip(head, nc, strict=True))
+    assert (worth["detector"], worth["clean"], worth["backdoored"]) == ("nc", "3", "15")
+    kinds = [row[1] for row in found.tables["population-2"][1:]]
+    assert kinds == ["no attack", "badnets", "blended", "sig", "wanet", "badnets"]
 
 
 @needs_chromium

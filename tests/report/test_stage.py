@@ -12,7 +12,7 @@ from bdb.report import board as boards
 from bdb.report import gallery
 from bdb.stages import report
 
-VARY = {"board.parquet", "costs.csv", "report/index.html"}
+VARY = {"board.parquet", "costs.csv", "population.csv", "population.md", "report/index.html"}
 
 
 @pytest.fixture(scope="module")

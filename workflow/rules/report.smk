@@ -19,6 +19,12 @@ rule report:
             caption="../report/stability.rst",
             category="Board",
         ),
+        report(
+            "results/population.csv",
+            caption="../report/population.rst",
+            category="Board",
+        ),
+        "results/population.md",
         report("results/plots/asr.svg", caption="../report/asr.rst", category="Plots"),
         report(
             "results/plots/c_acc.svg", caption="../report/c_acc.rst", category="Plots"
@@ -26,6 +32,7 @@ rule report:
         report(
             "results/plots/ranks.svg", caption="../report/ranks.rst", category="Plots"
         ),
+        report("results/plots/roc.svg", caption="../report/roc.rst", category="Plots"),
         report(
             "results/plots/stability.svg",
             caption="../report/stability.rst",

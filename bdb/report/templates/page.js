@@ -222,7 +222,7 @@ const comparison = { ...text("comparison", "Compared"), title: (row) => row.reas
 const GROUPS = {
   published: ["Published figures", [rate("published_c_acc", "Published C-Acc"), rate("published_asr", "Published ASR"), rate("published_ra", "Published RA"), comparison]],
   setting: ["Setting", [text("recipe", "Recipe"), text("clean_set", "Clean set"), text("setting", "Changed fields")]],
-  verdict: ["Verdict on the model", [flag("backdoored", "Backdoored"), text("suspected_targets", "Suspected targets")]],
+  verdict: ["Verdict on the model", [flag("backdoored", "Backdoored"), text("suspected_targets", "Suspected targets"), number("score", "Suspicion", 2), number("p_value", "p-value", 3), text("calibration", "Ranked among")]],
   train: ["Detection in the training set", detection("train")],
   inputs: ["Detection of inputs", detection("inputs")],
   trigger: ["Visibility of the trigger", [number("psnr", "PSNR, dB"), number("ssim", "SSIM", 3)]],
