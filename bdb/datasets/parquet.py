@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_ROWS = 16  # decoded at a time
+_ROWS = 4  # held at a time, beside the page that they come from
 _BUFFER = 1 << 20  # bytes: without one, a column of a row group is read whole
 
 
