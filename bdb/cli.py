@@ -23,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+exports = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(exports, name="export", help="Write what others can use without bdb.")
+
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="dataset/model/attack/ratio/s<seed>")]
 Code = Annotated[str, typer.Option(help="refuse to run unless the code has this identity")]
 
@@ -178,6 +181,34 @@ def keep(
     from bdb.report import kept
 
     typer.echo(kept.keep(name, add))
+
+
+@exports.command("set")
+def export_set(run: RunText, folder: Annotated[Path, typer.Argument(help="to be made")]) -> None:
+    """A poisoned set as PNG files, with CSVs of index, given and true label, and flags."""
+    from bdb.export import pictures
+
+    typer.echo(pictures.export(run, folder))
+
+
+@exports.command("model")
+def export_model(
+    run: RunText,
+    path: Annotated[Path, typer.Argument(help="ends with .safetensors, .pt, .pt2 or .onnx")],
+    defense: Annotated[str, typer.Option(help="whose model it is; the victim's without")] = "",
+) -> None:
+    """A victim's or defended model: plain weights, or a program that needs no class of bdb's."""
+    from bdb.export import weights
+
+    typer.echo(weights.export(run, path, defense))
+
+
+@exports.command("run")
+def export_run(run: RunText, path: Annotated[Path, typer.Argument(help="of the zip")]) -> None:
+    """All files of a run as a zip, with checksums, provenance and params.yaml."""
+    from bdb.export import runs
+
+    typer.echo(runs.export(run, path))
 
 
 @app.command()
