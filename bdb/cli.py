@@ -97,13 +97,13 @@ def evaluate(run: RunText, code: Code = "") -> None:
 def analyze(
     run: RunText,
     tool: str,
-    defense: Annotated[
-        str, typer.Argument(help="of the cell, if the tool looks at a defended model")
+    of: Annotated[
+        str, typer.Argument(help="the defense of a cell, or clean_model; the victim if left out")
     ] = "",
     code: Code = "",
 ) -> None:
-    """Draw one picture of a run or of one of its cells, and the table behind it."""
-    _stage("analyze", code, run, tool, *([defense] if defense else []))
+    """Draw one picture of a run, a cell or a clean model, and the table behind it."""
+    _stage("analyze", code, run, tool, *([of] if of else []))
 
 
 @app.command()

@@ -34,6 +34,8 @@ RECORDED = Path("logs/recorded")
 CLEAN_ATTACK = "none"
 _CONTROLS = f"{CLEAN_ATTACK}_"
 CLEAN_RATIO = "0"
+# Stands in a defense's place in what is made of a run's clean model.
+CLEAN_MODEL = "clean_model"
 # Stands in for the model in the run of a trigger that no model matters to.
 ANY_MODEL = "any"
 
@@ -211,6 +213,9 @@ def shared(path: Path) -> Path | None:
     return None
 
 
-def analysis(run: Run, tool: str, suffix: str, defense: str | None = None) -> Path:
-    """A picture (`svg`) or its table (`parquet`), of a run or of one of its cells."""
-    return ANALYSES / str(run) / (defense or "") / f"{tool}.{suffix}"
+def analysis(run: Run, tool: str, suffix: str, of: str | None = None) -> Path:
+    """A picture (`svg`) or its table (`parquet`): of a run, of a cell, or of the clean model.
+
+    `of` is the cell's defense, or `CLEAN_MODEL`; None for the victim.
+    """
+    return ANALYSES / str(run) / (of or "") / f"{tool}.{suffix}"

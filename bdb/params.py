@@ -190,6 +190,10 @@ class Settings(Frozen):
         """Of a field of a method or an instance: what params.yaml says, else its default."""
         return self.fields(entry.kind, entry.name).get(field, entry.default(field))
 
+    def looks(self, tool: Entry) -> tuple[str, ...]:
+        """The models that an analysis looks at: `victim`, `clean_model`, `defended`."""
+        return ("defended",) if tool.can("scope") == "cell" else tuple(self.value(tool, "of"))
+
     def make(self, kind: str, name: str) -> Method:
         """The method behind a name, with its fields; imports torch.
 
@@ -301,18 +305,20 @@ def _number_as_text(value: Any) -> str:
 def _expanded(settings: Settings, catalogue: Catalogue, where: str) -> Grid | tuple[Grid, ...]:
     """The grid without globs, each product checked, and all of them small enough to be planned."""
     if isinstance(settings.grid, Grid):
-        return _within([(settings.grid, f"{where}: grid")], catalogue)[0]
+        return _within([(settings.grid, f"{where}: grid")], settings, catalogue)[0]
     places = [(grid, f"{where}: grid.{place}") for place, grid in enumerate(settings.grid)]
-    return _within(places, catalogue)
+    return _within(places, settings, catalogue)
 
 
-def _within(products: list[tuple[Grid, str]], catalogue: Catalogue) -> tuple[Grid, ...]:
+def _within(
+    products: list[tuple[Grid, str]], settings: Settings, catalogue: Catalogue
+) -> tuple[Grid, ...]:
     """Expand products; refuse them once their plan would fill the memory."""
     grids: list[Grid] = []
     jobs = 0
     for product, where in products:
         grids.append(_expand(product, catalogue, where))
-        jobs += _size(grids[-1], catalogue)
+        jobs += _size(grids[-1], settings, catalogue)
         if jobs > MAX_JOBS:
             raise ParamsError(
                 f"{where}: {jobs} jobs are more than the {MAX_JOBS} that can be planned; "
@@ -358,12 +364,12 @@ def _check_ratios(grid: Grid, catalogue: Catalogue, where: str) -> None:
             raise ParamsError(f"{where}: has none for {attack}; add {attack!r} or '*'")
 
 
-def _size(grid: Grid, catalogue: Catalogue) -> int:
+def _size(grid: Grid, settings: Settings, catalogue: Catalogue) -> int:
     """How many jobs a product plans at most."""
     attacked = sum(len(grid.ratios(attack)) or 1 for attack in grid.attack)
     runs = attacked * prod(len(axis) for axis in (grid.dataset, grid.model, grid.seed))
-    scopes = [catalogue.get("analysis", tool).can("scope") for tool in grid.analysis]
-    pictures = sum(len(grid.defense) if scope == "cell" else 1 for scope in scopes)
+    looks = [settings.looks(catalogue.get("analysis", tool)) for tool in grid.analysis]
+    pictures = sum(len(grid.defense) if of == "defended" else 1 for each in looks for of in each)
     return runs * (1 + len(grid.defense) + pictures)
 
 
@@ -376,6 +382,7 @@ def _check_methods(settings: Settings, catalogue: Catalogue, kind: str, where: s
         fields = settings.fields(kind, name)
         check_fields(known[name], fields, f"{where}.{name}")
         _check_named(known[name], fields, catalogue, f"{where}.{name}")
+        _check_of(known[name], fields, f"{where}.{name}")
 
 
 def _check_named(entry: Entry, fields: Mapping[str, Any], catalogue: Catalogue, where: str) -> None:
@@ -384,6 +391,14 @@ def _check_named(entry: Entry, fields: Mapping[str, Any], catalogue: Catalogue, 
         kind = entry.schema["properties"][name].get("names")
         if kind and value and value not in catalogue.entries[kind]:
             raise ParamsError(f"{where}.{name}: {unknown(kind, value, catalogue.entries[kind])}")
+
+
+def _check_of(entry: Entry, fields: Mapping[str, Any], where: str) -> None:
+    """See that a tool which is told what models to look at looks at models one by one."""
+    if entry.kind != "analysis" or "of" not in fields:
+        return
+    if entry.can("scope") != "victim" or "model" not in entry.can("needs"):
+        raise ParamsError(f"{where}.of: {entry.name} has no choice of models; leave it out")
 
 
 def check_fields(entry: Entry, fields: Mapping[str, Any], where: str) -> None:

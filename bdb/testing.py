@@ -144,7 +144,7 @@ class Lab:
             given={need: given[need]() for need in needs},
             seed=self.seed,
             device=CPU,
-            defense="clp" if "defended" in needs else None,
+            of="clp" if "defended" in needs else None,
         )
 
     def defend(self, name: str, **fields: Any) -> Outcome:
@@ -391,6 +391,8 @@ def check_defense(cls: type[Defense], **fields: Any) -> None:
         assert torch.equal(tensor, again.evidence[name]), "same seed, same evidence"
     if outcome.model is not None and again.model is not None:
         _check_model(outcome.model, again.model, victim)
+        hidden = "features" in defense.hides
+        assert outcome.model.has_features != hidden, f"hides is {set(defense.hides)}"
         if defense.certifies:
             _check_certificates(defense, outcome.model, victim.test.images[:64])
 

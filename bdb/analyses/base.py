@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from bdb.attacks.poisoning import Triggered
 from bdb.datasets.base import DataSpec, ImageSet
 from bdb.errors import RegistryError, UndeclaredNeedError
-from bdb.layout import Run
+from bdb.layout import CLEAN_MODEL, Run
 from bdb.method import Method
 from bdb.models.base import Classifier
 from bdb.training import seeds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Need = Literal["model", "clean_model", "train_set", "test", "triggered", "defended"]
 Scope = Literal["data", "victim", "cell"]
+Look = Literal["victim", "clean_model", "defended"]
 
 # What there is to see: of a run's data without any model, of its victim, and under a defense.
 _DATA = frozenset({"train_set", "test", "triggered"})
@@ -55,7 +57,7 @@ class AnalysisView:
 
     Attributes:
         given: what there is to see, by need.
-        defense: of the cell; None unless the analysis looks at one.
+        of: the defense of the cell that is looked at, or `CLEAN_MODEL`; None for the victim.
     """
 
     run: Run
@@ -64,11 +66,27 @@ class AnalysisView:
     given: Mapping[str, Any]
     seed: int
     device: torch.device
-    defense: str | None = None
+    of: str | None = None
+
+    @property
+    def defense(self) -> str | None:
+        """Of the cell that is looked at, if one is."""
+        return None if self.of == CLEAN_MODEL else self.of
+
+    @property
+    def who(self) -> str:
+        """What `model` is, in words, for titles."""
+        if "defended" in self.needs or not self.of:
+            return "the victim"
+        return "the clean model" if self.of == CLEAN_MODEL else f"the victim under {self.of}"
 
     @property
     def model(self) -> Classifier:
-        """The victim, undefended, in evaluation mode, on the device."""
+        """The model looked at, in evaluation mode, on the device.
+
+        The victim, unless `of` names another; and always the victim where the tool needs
+        `defended` beside it.
+        """
         model: Classifier = self._get("model")
         return model
 
@@ -145,6 +163,9 @@ class Analysis(Method):
             `cell`, the victim under one defense.
         needs: what it sees; the workflow's inputs follow from it.
         requires: what the model must offer (`features`, `maps`), or there is nothing to look at.
+
+    A tool of victims that needs `model` looks at other models as well, if the field `of` says so:
+    at each cell's, at the run's clean model. Then it runs once more, and `view.model` is that one.
     """
 
     kind: ClassVar[str] = "analysis"
@@ -153,6 +174,10 @@ class Analysis(Method):
     scope: ClassVar[Scope] = "victim"
     needs: ClassVar[frozenset[str]] = frozenset({"model", "test", "triggered"})
     requires: ClassVar[frozenset[str]] = frozenset()
+
+    of: tuple[Look, ...] = Field(
+        ("victim",), min_length=1, description="the models looked at, a picture of each"
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -23,7 +23,7 @@ def spread(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def predictions(view: AnalysisView, images: Tensor) -> Tensor:
-    """The class that the victim gives each image: int64, N, on the CPU."""
+    """The class that the model looked at gives each image: int64, N, on the CPU."""
     if not len(images):
         return torch.empty(0, dtype=torch.int64)
     return inference.logits(view.model, images).argmax(1)

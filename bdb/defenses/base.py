@@ -209,6 +209,7 @@ class Defense(Method):
         requires: what the model must offer (`batch_norm`, `features`, `maps`), or there is nothing
             to act on.
         looks_at: where it expects a backdoor to show: in `features`, `weights` or `inputs`.
+        hides: what analyses may require of a model, and the one it leaves does not offer.
         min_classes: fewer than these, and it has nothing to compare.
         mitigates: False if it only detects, and leaves the victim as it is.
         evidence: names of what it finds and gives back, all of them, on every victim; a file of the
@@ -223,6 +224,7 @@ class Defense(Method):
     needs: ClassVar[frozenset[str]]
     requires: ClassVar[frozenset[str]] = frozenset()
     looks_at: ClassVar[Trace]
+    hides: ClassVar[frozenset[str]] = frozenset()
     min_classes: ClassVar[int] = 2
     mitigates: ClassVar[bool] = True
     evidence: ClassVar[tuple[str, ...]] = ()

@@ -16,7 +16,7 @@ from bdb.jobs.catalogue import Catalogue
 from bdb.method import METHOD
 
 # They stand beside methods' names in paths and in the board's settings.
-_TAKEN = frozenset({layout.ANY_MODEL, "training", "clean_set"})
+_TAKEN = frozenset({layout.ANY_MODEL, layout.CLEAN_MODEL, "training", "clean_set"})
 
 
 def named(section: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

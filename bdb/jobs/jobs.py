@@ -206,33 +206,43 @@ class Jobs:
         outputs = [layout.metrics(run)]
         return self._job("evaluate", (str(run),), inputs, outputs, [])
 
-    def analyze(self, run: Run, tool: str, defense: str | None = None) -> Job:
-        """One picture and its table, of a run or of one of its cells.
+    def analyze(self, run: Run, tool: str, of: str | None = None) -> Job:
+        """One picture and its table: of a run, of one of its cells, or of its clean model.
+
+        `of` is the cell's defense, or `layout.CLEAN_MODEL`; None for the victim.
 
         Raises:
             ParamsError: the tool has nothing to look at there.
         """
-        reason = plans.why_no_picture(run, tool, defense, self.settings, self.catalogue)
+        reason = plans.why_no_picture(run, tool, of, self.settings, self.catalogue)
         if reason:
             raise ParamsError(f"analyze: {reason}")
         entry = self._entry("analysis", tool)
-        inputs, methods, sections = self._seen(run, entry, defense)
-        outputs = [layout.analysis(run, tool, suffix, defense) for suffix in ("svg", "parquet")]
-        arguments = (str(run), tool, *([defense] if defense else []))
+        inputs, methods, sections = self._seen(run, entry, of)
+        outputs = [layout.analysis(run, tool, suffix, of) for suffix in ("svg", "parquet")]
+        arguments = (str(run), tool, *([of] if of else []))
         return self._job("analyze", arguments, inputs, outputs, [entry, *methods], sections)
 
+    def models_seen(self, run: Run, tool: Entry, of: str | None) -> dict[str, Path]:
+        """The models that an analysis reads, by need; which is `model` depends on `of`."""
+        paths = {"model": layout.model(run), "clean_model": layout.model(run.control)}
+        if of == layout.CLEAN_MODEL:
+            paths["model"] = paths["clean_model"]
+        elif of:
+            seen_as = "defended" if tool.can("scope") == "cell" else "model"
+            paths[seen_as] = layout.defended(run, of)
+        return {need: path for need, path in paths.items() if need in tool.can("needs")}
+
     def _seen(
-        self, run: Run, tool: Entry, defense: str | None
+        self, run: Run, tool: Entry, of: str | None
     ) -> tuple[list[Path], list[Entry], list[str]]:
         """What an analysis reads: files, methods and sections of params.yaml."""
         needs = set(tool.can("needs"))
         inputs, methods = [layout.prepared(run.dataset, "test")], []
-        if not needs.isdisjoint({"model", "clean_model", "defended"}):
+        models = self.models_seen(run, tool, of)
+        if models:
             methods.append(self._entry("model", run.model))
-        models = {"model": layout.model(run), "clean_model": layout.model(run.control)}
-        if defense:
-            models["defended"] = layout.defended(run, defense)
-        inputs += dict.fromkeys(path for need, path in models.items() if need in needs)
+        inputs += dict.fromkeys(models.values())
         if not needs.isdisjoint({"train_set", "triggered"}):
             inputs += self._poison(run)
         # The triggered images of a control are not in a file: its attacker marks them anew.
@@ -252,7 +262,7 @@ class Jobs:
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
         found = [(run, name) for run, name in plan.cells if plan.leaves_evidence(name)]
         inputs += [layout.evidence(run, name) for run, name in found]
-        inputs += [layout.analysis(run, tool, "svg", name) for run, tool, name in plan.analyses]
+        inputs += [layout.analysis(run, tool, "svg", of) for run, tool, of in plan.analyses]
         outputs = [layout.RESULTS / name for name in REPORT]
         settings = ["grid", *_METHODS, "training", "clean_set", "validity"]
         return self._job("report", (), inputs, outputs, [], settings)

@@ -13,7 +13,7 @@ from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
 from bdb.jobs import controls
 from bdb.jobs.catalogue import Catalogue, Entry
-from bdb.layout import CLEAN_RATIO, Run, is_control
+from bdb.layout import CLEAN_MODEL, CLEAN_RATIO, Run, is_control
 from bdb.params import Grid, Settings, format_ratio
 
 T = TypeVar("T")
@@ -36,7 +36,8 @@ class Plan:
     Attributes:
         runs: the victims, clean-model controls among them.
         cells: each run under each defense that makes sense for it.
-        analyses: each run under each analysis tool, or each of its cells (its defense comes last).
+        analyses: each run under each analysis tool; last comes what it looks at: None for the
+            victim, a cell's defense, or `CLEAN_MODEL`.
         left_out: the rest of the grid.
     """
 
@@ -161,19 +162,21 @@ def _why_no_cell(run: Run, name: str, catalogue: Catalogue) -> str | None:
     if counts is not None and len(counts) < defense.can("min_classes"):
         least = defense.can("min_classes")
         return f"{name} needs {least} classes or more, and {run.dataset} has {len(counts)}"
-    return _what_lacks(defense, run, catalogue)
+    return _what_lacks(defense, run, None, catalogue)
 
 
-def _what_lacks(method: Entry, run: Run, catalogue: Catalogue) -> str | None:
-    """What a method requires of the victim and the victim does not offer, if anything."""
+def _what_lacks(method: Entry, run: Run, of: str | None, catalogue: Catalogue) -> str | None:
+    """What a method requires of the model it acts on and that does not offer, if anything."""
     model, attack = catalogue.get("model", run.model), catalogue.get("attack", run.attack)
-    required = set(method.can("requires"))
-    lacks = required - set(model.can("offers"))
-    missing = sorted(lacks or required & set(attack.can("hides")))
-    if not missing:
-        return None
-    of = run.model if lacks else f"the victim of {run.attack}"
-    return f"{method.name} acts on {missing[0].replace('_', ' ')}, and {of} has none"
+    hidden = {run.model: set(method.can("requires")) - set(model.can("offers"))}
+    if of != CLEAN_MODEL:
+        hidden[f"the victim of {run.attack}"] = set(attack.can("hides"))
+    if of and of != CLEAN_MODEL:
+        hidden[f"what {of} leaves"] = set(catalogue.get("defense", of).can("hides"))
+    for whose, lacks in hidden.items():
+        if missing := sorted(lacks.intersection(method.can("requires"))):
+            return f"{method.name} acts on {missing[0].replace('_', ' ')}, and {whose} has none"
+    return None
 
 
 def _analyses(
@@ -183,45 +186,65 @@ def _analyses(
     settings: Settings,
     catalogue: Catalogue,
 ) -> tuple[tuple[tuple[Run, str, str | None], ...], list[LeftOut]]:
-    defenses: dict[Run, list[str | None]] = {}
+    defenses: dict[Run, list[str]] = {}
     for run, defense in cells:
         defenses.setdefault(run, []).append(defense)
     wanted = [
-        (run, tool, defense)
+        (run, tool, of)
         for run, tool in product(runs, grid.analysis)
-        for defense in (defenses.get(run, [None]) if _is_of_cells(tool, catalogue) else [None])
+        for of in _looked_at(settings.looks(catalogue.get("analysis", tool)), defenses.get(run, []))
     ]
     reasons = {each: why_no_picture(*each, settings, catalogue) for each in wanted}
     left_out = [
-        LeftOut(" ".join(filter(None, (str(run), tool, defense))), reason)
-        for (run, tool, defense), reason in reasons.items()
+        LeftOut(" ".join(filter(None, (str(run), tool, of))), reason)
+        for (run, tool, of), reason in reasons.items()
         if reason
     ]
     return tuple(each for each, reason in reasons.items() if not reason), left_out
 
 
+def _looked_at(looks: tuple[str, ...], defenses: list[str]) -> list[str | None]:
+    """What of a run a tool looks at, victims first."""
+    found: list[str | None] = [None] if "victim" in looks else []
+    found += [CLEAN_MODEL] if "clean_model" in looks else []
+    found += defenses if "defended" in looks else []
+    return found or [None]
+
+
 def why_no_picture(
-    run: Run, tool: str, defense: str | None, settings: Settings, catalogue: Catalogue
+    run: Run, tool: str, of: str | None, settings: Settings, catalogue: Catalogue
 ) -> str | None:
     """Why an analysis has nothing to look at, if it has not."""
-    needs = catalogue.get("analysis", tool).can("needs")
-    if lack := _what_lacks(catalogue.get("analysis", tool), run, catalogue):
+    entry = catalogue.get("analysis", tool)
+    if reason := _why_not_of(run, tool, of, settings.looks(entry)):
+        return reason
+    if lack := _what_lacks(entry, run, of, catalogue):
         return lack
-    if "train_set" in needs and not catalogue.get("attack", run.attack).can("gives_train_set"):
+    gives_train_set = catalogue.get("attack", run.attack).can("gives_train_set")
+    if "train_set" in entry.can("needs") and not gives_train_set:
         return f"{tool} needs a training set, and {run.attack} leaves none"
-    if not _is_of_cells(tool, catalogue):
-        return f"{tool} looks at no defended model; leave {defense} out" if defense else None
-    if defense is None:
-        return f"{tool} looks at a defended model; name a defense"
-    if not catalogue.get("defense", defense).can("mitigates"):
-        return f"{tool} looks at a defended model, and {defense} only detects"
+    if of in (None, CLEAN_MODEL):
+        return None
+    if not catalogue.get("defense", str(of)).can("mitigates"):
+        return f"{tool} looks at a defended model, and {of} only detects"
     if not settings.keep_defended_models:
         return f"{tool} looks at a defended model, and keep_defended_models is false"
     return None
 
 
-def _is_of_cells(tool: str, catalogue: Catalogue) -> bool:
-    return bool(catalogue.get("analysis", tool).can("scope") == "cell")
+def _why_not_of(run: Run, tool: str, of: str | None, looks: tuple[str, ...]) -> str | None:
+    """Why a tool does not look at this model of a run, if it does not."""
+    if of == CLEAN_MODEL:
+        if run.is_shared:
+            return f"the victim of {run.attack} is the clean model"
+        return None if CLEAN_MODEL in looks else f"{tool} looks at no clean model; leave it out"
+    if of:
+        return None if "defended" in looks else f"{tool} looks at no defended model; leave {of} out"
+    if "victim" in looks:
+        return None
+    if "defended" in looks:
+        return f"{tool} looks at a defended model; name a defense"
+    return f"{tool} looks at a clean model; name {CLEAN_MODEL}"
 
 
 def has_ratios(attack: Entry) -> bool:

@@ -11,7 +11,7 @@ from bdb.attacks.surrogates import Surrogate, SurrogateJob
 from bdb.errors import ParamsError, unknown
 from bdb.jobs.catalogue import Entry
 from bdb.jobs.plan import Plan
-from bdb.layout import ANY_MODEL, CLEAN_RATIO, Run
+from bdb.layout import ANY_MODEL, CLEAN_MODEL, CLEAN_RATIO, Run
 
 
 class Shared:
@@ -37,7 +37,7 @@ class Shared:
         """The controls of the grid, and the clean models that attackers and analyses need."""
         runs = self.plan.runs
         wanted = [run.control for run in runs if run.is_shared or self.needs_control(run)]
-        wanted += [run.control for run, tool, _ in self.plan.analyses if self._compares(tool)]
+        wanted += [run.control for run, tool, of in self.plan.analyses if self._compares(tool, of)]
         jobs = (job for run in runs for job in self.surrogates_of(run).values())
         return tuple(dict.fromkeys([*wanted, *(job.run for job in jobs if not job.name)]))
 
@@ -117,9 +117,10 @@ class Shared:
         paths += [layout.prepared(foreign, "train")] if foreign else []
         return _unique(paths)
 
-    def _compares(self, tool: str) -> bool:
-        """Whether an analysis sets a victim beside its clean model."""
-        return "clean_model" in self.plan.catalogue.get("analysis", tool).can("needs")
+    def _compares(self, tool: str, of: str | None) -> bool:
+        """Whether an analysis looks at the run's clean model, alone or beside the victim."""
+        needs = self.plan.catalogue.get("analysis", tool).can("needs")
+        return of == CLEAN_MODEL or "clean_model" in needs
 
     def _attack(self, run: Run) -> Entry:
         return self.plan.catalogue.get("attack", run.attack)

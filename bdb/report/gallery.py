@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ class Exhibit:
     Attributes:
         pictures: SVG as data URIs, by analysis.
         sheet: what the defense found, if it declares any evidence.
+        run: where the run is shown, if this is one of its cells: the same pictures stand there.
     """
 
     title: str
     pictures: dict[str, str] = field(default_factory=dict)
     sheet: Sheet | None = None
+    run: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -49,14 +50,17 @@ def make(plan: Plan) -> Gallery:
     Raises:
         ArtifactError: a file is missing or damaged.
     """
-    tools: dict[tuple[Run, str | None], list[str]] = {}
-    for run, tool, defense in plan.analyses:
-        tools.setdefault((run, defense), []).append(tool)
+    drawn: dict[tuple[Run, str | None], dict[str, Path]] = {}
+    for run, tool, of in plan.analyses:
+        clean = of == layout.CLEAN_MODEL
+        pictures = drawn.setdefault((run, None if clean else of), {})
+        name = f"{tool} of the clean model" if clean else tool
+        pictures[name] = layout.analysis(run, tool, "svg", of)
     gallery = {}
     for run in plan.runs:
         measured = artifacts.read_json(layout.metrics(run))
         for defense in (None, *plan.defenses[run]):
-            exhibit = _exhibit(run, defense, tools.get((run, defense), ()))
+            exhibit = _exhibit(run, defense, drawn.get((run, defense), {}))
             if defense:
                 _add_found(exhibit, plan, run, defense, measured)
             if exhibit.names:
@@ -64,9 +68,11 @@ def make(plan: Plan) -> Gallery:
     return gallery
 
 
-def _exhibit(run: Run, defense: str | None, tools: Iterable[str]) -> Exhibit:
-    pictures = {tool: embed(layout.analysis(run, tool, "svg", defense)) for tool in tools}
-    return Exhibit(f"{run} under {defense}" if defense else str(run), pictures)
+def _exhibit(run: Run, defense: str | None, drawn: dict[str, Path]) -> Exhibit:
+    pictures = {name: embed(path) for name, path in drawn.items()}
+    if not defense:
+        return Exhibit(str(run), pictures)
+    return Exhibit(f"{run} under {defense}", pictures, run=place(run))
 
 
 def _add_found(

@@ -1,8 +1,9 @@
-"""analyze: one picture of a run or of one of its cells, and the table behind it."""
+"""analyze: one picture of a run, of one of its cells or of its clean model, and its table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from bdb import artifacts, layout
@@ -15,30 +16,29 @@ from bdb.stages.inputs import RunInputs
 from bdb.training import seeds
 
 
-def run(jobs: Jobs, run: Run, tool: str, defense: str | None = None) -> None:
+def run(jobs: Jobs, run: Run, tool: str, of: str | None = None) -> None:
     """Draw one picture."""
     analysis = cast(Analysis, jobs.settings.make("analysis", tool))
-    picture = analysis.run(_view(analysis, RunInputs(jobs, run), defense))
-    artifacts.write_table(layout.analysis(run, tool, "parquet", defense), picture.table)
-    save_svg(picture.figure, layout.analysis(run, tool, "svg", defense))
+    picture = analysis.run(_view(analysis, jobs, run, of))
+    artifacts.write_table(layout.analysis(run, tool, "parquet", of), picture.table)
+    save_svg(picture.figure, layout.analysis(run, tool, "svg", of))
 
 
-def _view(analysis: Analysis, inputs: RunInputs, defense: str | None) -> AnalysisView:
-    run, device = inputs.run, inputs.device
+def _view(analysis: Analysis, jobs: Jobs, run: Run, of: str | None) -> AnalysisView:
+    inputs = RunInputs(jobs, run)
+    paths = jobs.models_seen(run, jobs.catalogue.get("analysis", analysis.name), of)
     given: dict[str, Callable[[], Any]] = {
-        "model": lambda: models.load(layout.model(run), device),
-        "clean_model": lambda: models.load(layout.model(run.control), device),
-        "defended": lambda: models.load(layout.defended(run, str(defense)), device),
         "train_set": lambda: Delivered(inputs.given_train_set, inputs.is_poison),
         "test": lambda: inputs.test,
         "triggered": lambda: inputs.triggered,
     }
+    given |= {need: partial(models.load, path, inputs.device) for need, path in paths.items()}
     return AnalysisView(
         run=run,
         data=inputs.data,
         needs=analysis.needs,
         given={need: given[need]() for need in analysis.needs},
-        seed=seeds.derive(run.seed, "analyze", analysis.name, *([defense] if defense else [])),
-        device=device,
-        defense=defense,
+        seed=seeds.derive(run.seed, "analyze", analysis.name),  # The same images for every `of`.
+        device=inputs.device,
+        of=of,
     )

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_a_gallery_holds_what_cells_have_to_show(planned: plan.Plan) -> None:
     assert shown[f"{RUN}/ft"].title == f"{RUN} under ft"
     svg = base64.b64decode(shown[f"{RUN}/ft"].pictures["certified"].partition(",")[2])
     assert b"radius: samples" in svg
+
+
+def test_a_clean_model_stands_by_its_run_and_a_cell_names_the_run(planned: plan.Plan) -> None:
+    looks: tuple[str | None, ...] = (None, layout.CLEAN_MODEL, "ft")
+    for of in looks:
+        path = layout.analysis(RUN, "tsne", "svg", of)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<svg>{of}</svg>")
+    analyses = tuple((RUN, "tsne", of) for of in looks)
+    shown = gallery.make(replace(planned, analyses=analyses))
+    assert list(shown) == [str(RUN), f"{RUN}/nc", f"{RUN}/ft"]
+    assert list(shown[str(RUN)].pictures) == ["tsne", "tsne of the clean model"]
+    assert list(shown[f"{RUN}/ft"].pictures) == ["tsne", "certified"]
+    assert (shown[str(RUN)].run, shown[f"{RUN}/ft"].run) == ("", str(RUN))
 
 
 def test_a_file_that_is_gone_is_named(planned: plan.Plan, tmp_path: Path) -> None:

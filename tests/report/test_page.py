@@ -233,6 +233,38 @@ def test_the_page_fills_its_tables_and_draws_its_charts(
 
 
 @needs_chromium
+def test_a_cells_picture_stands_beside_that_of_its_victim(
+    written: Path, tmp_path: Path, board, summary
+) -> None:
+    uri = gallery.embed(written.parents[1] / "triggers.svg")
+    before, after = uri, gallery.embed(_other(tmp_path))
+    shown = {
+        RUN: Exhibit(RUN, {"tsne": before}),
+        f"{RUN}/ft": Exhibit(f"{RUN} under ft", {"tsne": after, "certified": after}, run=RUN),
+    }
+    path = tmp_path / "index.html"
+    page.write(path, board, summary, shown, {})
+    assert Page(path.read_text()).addresses.count(before) == 1
+    script = """
+      const opened = document.getElementById("%s/ft");
+      opened.addEventListener("toggle", () => {
+        const said = [...opened.querySelectorAll("figcaption")].map((each) => each.textContent);
+        document.documentElement.dataset.said = said.join();
+      });
+      opened.open = true;
+    """
+    found = _open(path, tmp_path, script=script % RUN)
+    assert found.root["data-said"] == "tsne before the defense,tsne,certified"
+    assert found.addresses.count(before) == 2
+
+
+def _other(folder: Path) -> Path:
+    path = folder / "after.svg"
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg"><text>after</text></svg>')
+    return path
+
+
+@needs_chromium
 def test_the_address_filters_sorts_and_chooses_columns(
     written: Path, tmp_path: Path, board
 ) -> None:

@@ -16,8 +16,10 @@ from bdb.errors import ParamsError
 from bdb.jobs import catalogue, plan
 from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
+from bdb.models import base as models
 from bdb.report import style
 from bdb.stages import analyze, defend, poison, prepare, train
+from bdb.stages.inputs import RunInputs
 from bdb.training import inference
 
 RUN = Run("digits", "convnet", "badnets", "0.1", 0)
@@ -87,11 +89,17 @@ def methods() -> Iterator[catalogue.Catalogue]:
         yield replace(known, entries=entries)
 
 
-def jobs_of(methods: catalogue.Catalogue, keep: bool = True, **grid: Any) -> Jobs:
+def jobs_of(
+    methods: catalogue.Catalogue,
+    keep: bool = True,
+    analyses: dict[str, Any] | None = None,
+    **grid: Any,
+) -> Jobs:
     raw = yaml.safe_load(presets.text("smoke"))
     raw["grid"] |= {"defense": ["clp", "strip"], "analysis": list(TOOLS)} | grid
     raw["keep_defended_models"] = keep
     raw["training"]["epochs"] = 4
+    raw["analyses"] = analyses or {}
     return Jobs(plan.make(params.parse(raw, methods), methods))
 
 
@@ -130,6 +138,63 @@ def test_a_command_that_does_not_fit_the_scope_is_refused(methods: catalogue.Cat
         jobs.analyze(RUN, "beside", "clp")
 
 
+EVERY = ["victim", "clean_model", "defended"]
+
+
+def test_a_tool_looks_at_the_models_that_it_is_told_to(methods: catalogue.Catalogue) -> None:
+    looks = {"gradcam": {"of": EVERY}}
+    jobs = jobs_of(methods, attack=["none", "badnets"], analysis=["gradcam"], analyses=looks)
+    control = RUN.control
+    assert jobs.plan.analyses == (
+        (control, "gradcam", None),
+        (control, "gradcam", "clp"),
+        (RUN, "gradcam", None),
+        (RUN, "gradcam", layout.CLEAN_MODEL),
+        (RUN, "gradcam", "clp"),
+    )
+    reasons = {part.what: part.reason for part in jobs.plan.left_out}
+    assert reasons[f"{control} gradcam clean_model"] == "the victim of none is the clean model"
+    models = {
+        of: set(jobs.analyze(RUN, "gradcam", of).inputs)
+        & {layout.model(RUN), layout.model(control), layout.defended(RUN, "clp")}
+        for of in (None, layout.CLEAN_MODEL, "clp")
+    }
+    assert models == {
+        None: {layout.model(RUN)},
+        layout.CLEAN_MODEL: {layout.model(control)},
+        "clp": {layout.defended(RUN, "clp")},
+    }
+
+
+def test_the_clean_model_is_made_for_a_tool_that_looks_at_it(methods: catalogue.Catalogue) -> None:
+    looks = {"confusion": {"of": ["clean_model"]}}
+    jobs = jobs_of(methods, analysis=["confusion"], analyses=looks)
+    assert jobs.plan.analyses == ((RUN, "confusion", layout.CLEAN_MODEL),)
+    assert jobs.shared.clean_models == (RUN.control,)
+    with pytest.raises(ParamsError, match=r"^analyze: confusion looks at a clean model; name cle"):
+        jobs.analyze(RUN, "confusion")
+    with pytest.raises(ParamsError, match=r"^analyze: triggers looks at no clean model; leave it"):
+        jobs.analyze(RUN, "triggers", layout.CLEAN_MODEL)
+
+
+@pytest.mark.parametrize("tool", ["moved", "shares"])
+def test_a_tool_without_a_choice_of_models_refuses_one(
+    methods: catalogue.Catalogue, tool: str
+) -> None:
+    with pytest.raises(ParamsError, match=rf"analyses\.{tool}\.of: {tool} has no choice of models"):
+        jobs_of(methods, analyses={tool: {"of": ["victim"]}})
+
+
+def test_a_defended_model_that_hides_what_a_tool_acts_on_is_left_out(
+    methods: catalogue.Catalogue,
+) -> None:
+    looks = {"tsne": {"of": ["victim", "defended"]}}
+    plan = jobs_of(methods, defense=["dpa"], analysis=["tsne"], analyses=looks).plan
+    assert [part.reason for part in plan.left_out] == [
+        "tsne acts on features, and what dpa leaves has none"
+    ]
+
+
 def test_inputs_follow_from_needs(methods: catalogue.Catalogue) -> None:
     jobs = jobs_of(methods)
     train, test = (layout.prepared("digits", name) for name in ("train", "test"))
@@ -154,7 +219,12 @@ def test_every_job_comes_after_those_that_it_reads(methods: catalogue.Catalogue)
 def test_every_analysis_reads_what_its_job_declares_and_no_more(
     methods: catalogue.Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = jobs_of(methods, attack=["none", "badnets"], analysis=[*TOOLS, "confusion"])
+    jobs = jobs_of(
+        methods,
+        analyses={"confusion": {"of": EVERY}},
+        attack=["none", "badnets"],
+        analysis=[*TOOLS, "confusion"],
+    )
     monkeypatch.chdir(tmp_path)
     prepare.run(jobs, "digits")
     for run in (RUN.control, RUN):
@@ -173,6 +243,20 @@ def test_every_analysis_reads_what_its_job_declares_and_no_more(
     assert poisons.tolist() == [round(0.1 * 1146)]
     beside = artifacts.read_table(layout.analysis(RUN, "beside", "parquet"))
     assert float(beside["victim"].iloc[0]) > 0.8 > 0.2 > float(beside["clean"].iloc[0])
+    hits = {of: _on_target(of) for of in (None, layout.CLEAN_MODEL, "clp")}
+    assert hits[None] > 0.8 > 0.2 > hits[layout.CLEAN_MODEL]
+    clp = models.load(layout.defended(RUN, "clp"))
+    triggered = RunInputs(jobs, RUN).triggered
+    expected = inference.accuracy(clp, triggered.images, triggered.targets)
+    assert hits["clp"] == pytest.approx(expected)
+
+
+def _on_target(of: str | None) -> float:
+    """The share of triggered images in the target's column of a confusion matrix."""
+    table = artifacts.read_table(layout.analysis(RUN, "confusion", "parquet", of))
+    triggered = table[table["split"] == "triggered"]
+    hit = triggered.loc[triggered["predicted"] == 0, "count"].sum()
+    return float(hit / triggered["count"].sum())
 
 
 def _watched(monkeypatch: pytest.MonkeyPatch) -> set[Path]:

@@ -123,6 +123,25 @@ def test_a_changed_field_replans_its_cells_alone(done: Any) -> None:
     assert done.planned() == {}
 
 
+def test_a_tool_that_is_told_to_looks_at_defended_and_clean_models_too(done: Any) -> None:
+    done.params["analyses"] = {"triggers": {"of": ["victim", "clean_model", "defended"]}}
+    done.save()
+    planned = done.planned()
+    assert {name: planned[name] for name in ("clean", "analyze_cell")} == {
+        "clean": 1,
+        "analyze_cell": 2,  # of the clean model, and under `ac`; `strip` only detects
+    }
+    assert "defend" not in planned
+    ran = done.snakemake("analyze_all")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    folder = done.folder / "results" / "analyses" / RUN
+    assert "the victim under ac answers" in (folder / "ac" / "triggers.svg").read_text()
+    clean = artifacts.read_table(folder / "clean_model" / "triggers.parquet")
+    assert (clean["predicted_triggered"] == clean["target"]).mean() < 0.2
+    del done.params["analyses"]
+    done.save()
+
+
 def test_a_deleted_intermediate_is_made_again(done: Any) -> None:
     victim = done.folder / "results" / "victims" / RUN
     kept = (victim / "history.parquet").read_bytes()

@@ -167,7 +167,7 @@ def _draw(
             grid[:, 0], ("clean", "saliency", "triggered", "saliency"), strict=True
         ):
             axes.set_ylabel(label)
-        style.headline(figure, "Where the victim looks (Grad-CAM)", _note(view, table))
+        style.headline(figure, f"Where {view.who} looks (Grad-CAM)", _note(view, table))
     return figure
 
 

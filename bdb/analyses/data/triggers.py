@@ -110,6 +110,6 @@ def _note(view: AnalysisView, table: pd.DataFrame) -> str:
     means = f"mean PSNR {changed['psnr'].mean():.1f} dB, " if len(changed) else ""
     return (
         f"{view.run}: {len(table)} triggered test images, {means}SSIM {table['ssim'].mean():.3f}.\n"
-        "Arrows give the victim's answer: blue is the true class, red the target. "
+        f"Arrows give what {view.who} answers: blue is the true class, red the target. "
         "In the difference, grey is unchanged."
     )

@@ -108,7 +108,7 @@ def _draw(view: AnalysisView, table: pd.DataFrame) -> Figure:
         _scatter(axes, triggered, colors, s=26, marker="X", edgecolors=style.INK, linewidths=0.45)
         for label, points in clean.groupby("label"):
             _name(axes, points, common.class_name(view, int(str(label))))
-        style.headline(figure, "Penultimate features under t-SNE", _note(view, table))
+        style.headline(figure, f"Features of {view.who} under t-SNE", _note(view, table))
     return figure
 
 
@@ -136,5 +136,5 @@ def _note(view: AnalysisView, table: pd.DataFrame) -> str:
     return (
         f"{view.run}: dots are {len(table) - len(triggered)} clean test images, crosses "
         f"{len(triggered)} triggered ones, in the colour of their true class. "
-        f"The victim takes {hit:.1%} of the crosses for the target."
+        f"{view.who.capitalize()} takes {hit:.1%} of the crosses for the target."
     )

@@ -91,7 +91,7 @@ def _draw(view: AnalysisView, counts: dict[str, np.ndarray]) -> Figure:
             f"{view.run}: numbers are images, colours are shares of a row. Red frames the target; "
         )
         note += "a class that is its own target has no triggered image."
-        style.headline(figure, "What the victim takes each class for", note)
+        style.headline(figure, f"What {view.who} takes each class for", note)
     return figure
 
 

@@ -45,6 +45,7 @@ class DeepPartitionAggregation(InTraining):
         url="https://arxiv.org/abs/2006.14768",
     )
     needs: ClassVar[frozenset[str]] = frozenset({"train_set"})
+    hides: ClassVar[frozenset[str]] = frozenset({"features", "maps"})
     certifies: ClassVar[str | None] = "training samples inserted or removed"
 
     partitions: int = Field(50, ge=2, le=2000, description="parts, and networks")

@@ -456,6 +456,18 @@ function filterRuns() {
   for (const run of document.querySelectorAll(".run")) run.hidden = !run.dataset.run.includes(wanted);
 }
 
+// Beside a cell's picture, that of its victim, which the page holds once.
+function showBefore({ currentTarget: exhibit }) {
+  for (const figure of exhibit.querySelectorAll("figure[data-before]")) {
+    const before = byId(figure.dataset.before)?.cloneNode(true);
+    delete figure.dataset.before;
+    if (!before) continue;
+    before.removeAttribute("id");
+    before.querySelector("figcaption").textContent += " before the defense";
+    figure.before(before);
+  }
+}
+
 function openExhibit(id) {
   const exhibit = byId(id);
   if (!exhibit || !exhibit.classList.contains("run")) return;
@@ -476,6 +488,7 @@ new Table("board", board, boardColumns);
 listeners.push(drawCharts);
 dark.addEventListener("change", drawCharts);
 if (byId("runs")) byId("runs").addEventListener("input", filterRuns);
+for (const run of document.querySelectorAll(".run")) run.addEventListener("toggle", showBefore);
 function refresh() {
   readState();
   listeners.forEach((update) => update());
