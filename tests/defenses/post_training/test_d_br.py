@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy
 from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.defenses.base import DefenderView
-from bdb.defenses.post_training.d_br import BackdoorRemoval, centres_alike
 from bdb.models.base import Classifier, ModelSpec
 from bdb.testing import Lab, lab, make_context
 from bdb.training.loop import Batch
@@ -71,34 +70,6 @@ def batch_of(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
         augmentation=Augmentation(),
         generator=torch.Generator().manual_seed(0),
     )
-
-
-@pytest.mark.parametrize(
-    ("rows", "labels", "expected"),
-    [
-        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 4, 7], 0.0),
-        ([[1, 0, 0], [1, 0, 0], [0, 0, 1]], [0, 4, 7], 1 / 3),
-        ([[1, 0, 0], [0, 1, 0], [1, 1, 0]], [2, 2, 3], 1.0),  # of centres, not of samples
-        ([[1, 0, 0], [0, 1, 0]], [5, 5], 0.0),  # a single class is like no other
-    ],
-)
-def test_classes_are_as_alike_as_their_centres(
-    rows: list[list[int]], labels: list[int], expected: float
-) -> None:
-    batch = batch_of(torch.tensor(rows), torch.tensor(labels))
-    found = centres_alike(given(), batch)
-    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-3, rtol=0)
-
-
-def test_what_is_not_transformed_does_not_change(badnets: Lab) -> None:
-    images = badnets.train_set.images[:100]
-    still = BackdoorRemoval(rotation=0, translation=0)
-    view = badnets.view(still)
-    assert still.changes(view, badnets.model, images).abs().max() < 1e-6
-    moving = BackdoorRemoval()
-    changes = moving.changes(view, badnets.model, images)
-    assert changes.shape == (100,)
-    assert (changes > 0).all()
 
 
 def test_poison_is_unlearned_and_the_clean_relearned_in_turn(
