@@ -137,6 +137,12 @@ def test_a_kept_file_says_the_same(tmp_path: Path) -> None:
         population.read(tmp_path / "none.csv")
 
 
+def test_the_tables_in_the_docs_are_those_of_the_file_beside_them() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    text = population.markdown(population.read(docs / "population.csv"))
+    assert text in (docs / "population.md").read_text(), "run `make pages`"
+
+
 def test_without_verdicts_there_is_nothing_to_show() -> None:
     nothing = population.models(board(row("badnets", 0, math.nan)))
     assert nothing.empty
