@@ -95,4 +95,4 @@ def test_a_model_that_knows_one_class_is_no_backdoor(badnets: Lab) -> None:
         model.head.weight.zero_()
         model.head.bias.copy_(torch.arange(10.0))
     outcome = dataclasses.replace(badnets, model=model).defend("mm_bd", restarts=1, steps=2)
-    assert outcome.verdict == {"backdoored": False, "targets": [], "score": 0}
+    assert outcome.verdict == {"backdoored": False, "targets": [], "suspect": 9, "score": 0}
