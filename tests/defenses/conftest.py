@@ -1,8 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from bdb.datasets.augmentation import Augmentation
-from bdb.testing import Lab
+from bdb.models.base import Classifier, ModelSpec
+from bdb.testing import Lab, make_context
 from bdb.training.loop import Batch
 
 
@@ -18,3 +22,41 @@ def batch(badnets: Lab) -> Batch:
         augmentation=Augmentation(),
         generator=torch.Generator().manual_seed(0),
     )
+
+
+class FirstRow(Classifier):
+    """Its features are the pixels of the first channel's first row."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec.data)
+        self.spec = spec
+        self.head = nn.Linear(spec.data.shape[2], spec.data.num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        return images[:, 0, 0]
+
+
+@pytest.fixture
+def first_row() -> Classifier:
+    """A network whose features a test can set, by `batch_of`."""
+    torch.manual_seed(0)
+    return FirstRow(ModelSpec(architecture="convnet", data=make_context(size=1)[0].data))
+
+
+@pytest.fixture
+def batch_of() -> Callable[..., Batch]:
+    """Makes a batch whose first rows are given."""
+
+    def make(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
+        images = torch.zeros(len(rows), 3, 32, 32)
+        images[:, 0, 0, : rows.shape[1]] = rows
+        return Batch(
+            pixels=(images * 255).to(torch.uint8),
+            labels=labels,
+            ids=torch.arange(len(rows)),
+            epoch=epoch,
+            augmentation=Augmentation(),
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    return make

@@ -1,43 +1,13 @@
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor, nn
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.defenses.post_training.d_br import BackdoorRemoval
 from bdb.defenses.sensitivity import centres_alike
-from bdb.models.base import Classifier, ModelSpec
-from bdb.testing import Lab, make_context
+from bdb.models.base import Classifier
+from bdb.testing import Lab
 from bdb.training.loop import Batch
-
-
-class Given(Classifier):
-    """Its features are the pixels of the first channel's first row."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec.data)
-        self.spec = spec
-        self.head = nn.Linear(spec.data.shape[2], spec.data.num_classes)
-
-    def features(self, images: Tensor) -> Tensor:
-        return images[:, 0, 0]
-
-
-def given() -> Given:
-    torch.manual_seed(0)
-    return Given(ModelSpec(architecture="convnet", data=make_context(size=1)[0].data))
-
-
-def batch_of(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
-    images = torch.zeros(len(rows), 3, 32, 32)
-    images[:, 0, 0, : rows.shape[1]] = rows
-    return Batch(
-        pixels=(images * 255).to(torch.uint8),
-        labels=labels,
-        ids=torch.arange(len(rows)),
-        epoch=epoch,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
 
 
 @pytest.mark.parametrize(
@@ -50,10 +20,14 @@ def batch_of(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
     ],
 )
 def test_classes_are_as_alike_as_their_centres(
-    rows: list[list[int]], labels: list[int], expected: float
+    first_row: Classifier,
+    batch_of: Callable[..., Batch],
+    rows: list[list[int]],
+    labels: list[int],
+    expected: float,
 ) -> None:
     batch = batch_of(torch.tensor(rows), torch.tensor(labels))
-    found = centres_alike(given(), batch)
+    found = centres_alike(first_row, batch)
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-3, rtol=0)
 
 

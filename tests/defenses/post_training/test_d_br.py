@@ -1,16 +1,15 @@
+from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.defenses.base import DefenderView
-from bdb.models.base import Classifier, ModelSpec
-from bdb.testing import Lab, lab, make_context
+from bdb.models.base import Classifier
+from bdb.testing import Lab, lab
 from bdb.training.loop import Batch
 from bdb.training.recipes import Recipe
 
@@ -42,38 +41,11 @@ def test_a_clean_model_forgets_what_is_taken_for_poison() -> None:
     assert before - 0.2 < mean(after) < before - 0.03
 
 
-class Given(Classifier):
-    """Its features are the pixels of the first channel's first row."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec.data)
-        self.spec = spec
-        self.head = nn.Linear(spec.data.shape[2], spec.data.num_classes)
-
-    def features(self, images: Tensor) -> Tensor:
-        return images[:, 0, 0]
-
-
-def given() -> Given:
-    torch.manual_seed(0)
-    return Given(ModelSpec(architecture="convnet", data=make_context(size=1)[0].data))
-
-
-def batch_of(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
-    images = torch.zeros(len(rows), 3, 32, 32)
-    images[:, 0, 0, : rows.shape[1]] = rows
-    return Batch(
-        pixels=(images * 255).to(torch.uint8),
-        labels=labels,
-        ids=torch.arange(len(rows)),
-        epoch=epoch,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
 def test_poison_is_unlearned_and_the_clean_relearned_in_turn(
-    badnets: Lab, monkeypatch: pytest.MonkeyPatch
+    badnets: Lab,
+    first_row: Classifier,
+    batch_of: Callable[..., Batch],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, Any] = {}
 
@@ -98,5 +70,5 @@ def test_poison_is_unlearned_and_the_clean_relearned_in_turn(
     rows = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
     for epoch, sign in ((0, -1), (1, 1)):
         batch = batch_of(rows, torch.arange(6), epoch)
-        plain = cross_entropy(given()(batch.images), batch.labels)
-        torch.testing.assert_close(seen["step"](given(), batch), sign * plain)
+        plain = cross_entropy(first_row(batch.images), batch.labels)
+        torch.testing.assert_close(seen["step"](first_row, batch), sign * plain)
