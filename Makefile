@@ -60,7 +60,7 @@ benchmarks: $(VENV)/.engines
 pages: $(VENV)/.engines
 	$(BIN)/bdb compare cifar10-small --into docs/truth.md
 	$(BIN)/bdb compare cifar10-small --only-orders --into README.md
-	$(BIN)/bdb population docs/population.csv --into docs/population.md
+	$(BIN)/bdb population bdb/scan/population.csv --into docs/population.md
 	$(BIN)/python benchmarks/tables.py
 
 docs: demo pages

@@ -324,6 +324,9 @@ def scan(
         str, typer.Option(help="how inputs are normalised: imagenet, none, or as a data set's")
     ] = "",
     budget: Annotated[str, typer.Option(help="seconds for all detectors, as in 60s")] = "",
+    population: Annotated[
+        Path | None, typer.Option(help="clean models to compare with, as CSV; bdb's own without")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of what detectors draw")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -333,16 +336,16 @@ def scan(
     """
     import json
 
-    from bdb.scan import answer, files, ladder, suspects
+    from bdb.scan import answer, plain, scanning
+    from bdb.scan.suspects import Told
 
-    seconds = suspects.seconds(budget)
-    suspect = suspects.load(files.read(model), suspects.Told(arch, size, normalize))
-    findings = list(ladder.climb(suspect, seconds, seed))
+    asked = scanning.Asked(model, Told(arch, size, normalize), budget, seed, population)
+    found = scanning.scan(asked)
     if as_json:
-        typer.echo(json.dumps(answer.as_json(model, suspect, findings), indent=1))
+        typer.echo(json.dumps(answer.as_json(found), indent=1))
     else:
-        typer.echo(answer.text(model, suspect, findings))
-    raise typer.Exit(answer.is_suspicious(findings))
+        typer.echo(plain.text(found))
+    raise typer.Exit(found.is_suspicious)
 
 
 @app.command()

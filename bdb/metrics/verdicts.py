@@ -24,6 +24,24 @@ def p_value(score: float, clean: np.ndarray) -> float:
     return float(1 + (clean >= score).sum()) / (1 + len(clean))
 
 
+def combined_p_value(scores: np.ndarray, clean: np.ndarray) -> float:
+    """One p-value of several detectors, valid whatever they have in common.
+
+    Of every model, this one among them, each detector's rank among all is a p-value; their harmonic
+    mean (Wilson, PNAS 2019) says how suspicious the model is, and this is how often a clean one is
+    at least as suspicious. Ranked so, the mean needs no theory of dependent p-values: clean models
+    are interchangeable.
+
+    Args:
+        scores: float, D: of the model, higher is more suspicious.
+        clean: float, N x D: of clean models, this one not among them.
+    """
+    everyone = np.vstack([clean, scores])
+    as_high = (everyone[None] >= everyone[:, None]).mean(1)
+    means = 1 / (1 / as_high).mean(1)
+    return p_value(-float(means[-1]), -means[:-1] + 1e-12)
+
+
 def auroc(backdoored: np.ndarray, clean: np.ndarray) -> float:
     """How often a backdoored model scores above a clean one; a tie is half. NaN without both."""
     return float(_above(backdoored, clean).mean()) if len(backdoored) and len(clean) else nan

@@ -1,13 +1,15 @@
-"""What is said of a model in the end: findings, the answer, and what it cannot know."""
+"""What is said of a model in the end: findings, what they are worth, and what none can know."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bdb.errors import printable
 from bdb.models.base import Classifier
 from bdb.scan.ladder import Finding
+from bdb.scan.references import LEAST, SIGNIFICANCE, Rank, References
 
 BLIND_SPOTS = (
     "little poison (1 % and less), after which the weights look like a clean model's",
@@ -15,59 +17,91 @@ BLIND_SPOTS = (
     "edits of the weights that are made to be hidden, some of them provably",
     "triggers spread over the image, to which mm_bd and head_norm are nearly blind",
 )
-UNCALIBRATED = (
-    "uncalibrated: no population of reference models was compared with; each detector has its own "
-    "threshold, and mm_bd suspected one or two of three clean models of digits"
-)
+_OWN = "each detector has its own threshold, and mm_bd suspected 36 % of 50 clean models of digits"
 
 
-def as_json(path: Path, model: Classifier, findings: list[Finding]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Answer:
+    """Everything that is known of a model.
+
+    Attributes:
+        path: of its file.
+        model: with its specification.
+        findings: what each detector said.
+        references: clean models that are like it, if there are any.
+    """
+
+    path: Path
+    model: Classifier
+    findings: list[Finding]
+    references: References
+
+    @property
+    def ranks(self) -> dict[str, Rank]:
+        """Of each detector's score among clean models."""
+        return self.references.ranks(self.findings)
+
+    @property
+    def combined(self) -> Rank | None:
+        """Of all detectors together; None where the answer is uncalibrated."""
+        return self.references.combined(self.findings)
+
+    @property
+    def is_suspicious(self) -> bool:
+        """By the p-value of all; where there is none, by any detector's own threshold."""
+        combined = self.combined
+        if combined is None:
+            return any(finding.is_suspicious for finding in self.findings)
+        return combined.p <= SIGNIFICANCE
+
+    @property
+    def suspects(self) -> list[str]:
+        """The detectors behind a suspicion: by their own rank, or else by their own threshold."""
+        if self.combined is None:
+            return [each.detector for each in self.findings if each.is_suspicious]
+        least = min(rank.p for rank in self.ranks.values())
+        return [n for n, rank in self.ranks.items() if rank.p <= max(SIGNIFICANCE, least)]
+
+    @property
+    def calibration(self) -> str:
+        """What the verdict rests on, in a sentence."""
+        rank, references = self.combined, self.references
+        if rank is not None:
+            recipe = f", trained by recipe {references.recipe}," if references.recipe else ""
+            return (
+                f"calibrated: {rank.higher} of {rank.among} clean models{recipe} look at least as "
+                f"suspicious to all detectors together (p = {rank.p:.2g}); suspicious is p <= "
+                f"{SIGNIFICANCE:g}"
+            )
+        few = f"fewer than {LEAST} clean models to compare with, or no score"
+        return f"uncalibrated: {references.lacking or few}; {_OWN}"
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
     """All that is known, as plain JSON values."""
-    data = model.spec.data
+    data = answer.model.spec.data
+    combined = answer.combined
     return {
-        "model": printable(str(path)),
-        "architecture": model.spec.architecture,
+        "model": printable(str(answer.path)),
+        "architecture": answer.model.spec.architecture,
         "classes": data.num_classes,
         "input": list(data.shape),
-        "suspicious": is_suspicious(findings),
-        "complete": not any(finding.reason for finding in findings),
-        "calibration": UNCALIBRATED,
-        "detectors": [
-            {
-                "name": finding.detector,
-                "verdict": finding.verdict,
-                "not_looked_at": finding.reason or None,
-                "seconds": round(finding.seconds, 3),
-            }
-            for finding in findings
-        ],
+        "suspicious": answer.is_suspicious,
+        "p_value": combined.p if combined else None,
+        "complete": not any(finding.reason for finding in answer.findings),
+        "calibration": answer.calibration,
+        "detectors": [_detector(finding, answer.ranks) for finding in answer.findings],
         "blind_spots": list(BLIND_SPOTS),
     }
 
 
-def is_suspicious(findings: list[Finding]) -> bool:
-    """Whether any detector suspects the model."""
-    return any(finding.is_suspicious for finding in findings)
-
-
-def text(path: Path, model: Classifier, findings: list[Finding]) -> str:
-    """The same for people."""
-    data = model.spec.data
-    shape = " x ".join(str(side) for side in data.shape)
-    lines = [f"{path}: {model.spec.architecture}, {data.num_classes} classes, input {shape}"]
-    lines += [_line(finding, data.classes) for finding in findings]
-    suspicious = [finding.detector for finding in findings if finding.is_suspicious]
-    found = f"suspicious, says {', '.join(suspicious)}" if suspicious else "nothing found"
-    lines += [found, UNCALIBRATED, "no scan of weights alone sees:"]
-    lines += [f"  - {spot}" for spot in BLIND_SPOTS]
-    return "\n".join(printable(each) for each in lines)
-
-
-def _line(finding: Finding, classes: tuple[str, ...]) -> str:
-    if finding.verdict is None:
-        return f"  {finding.detector}: not looked at, since {finding.reason}"
-    said = "suspicious" if finding.is_suspicious else "nothing"
-    targets = ", ".join(classes[target] for target in finding.targets[:5])
-    of_class = f", class {targets}" if targets else ""
-    score = finding.verdict["score"]
-    return f"  {finding.detector}: {said}{of_class} (score {score:.2f}, {finding.seconds:.1f} s)"
+def _detector(finding: Finding, ranks: dict[str, Rank]) -> dict[str, Any]:
+    rank = ranks.get(finding.detector)
+    return {
+        "name": finding.detector,
+        "verdict": finding.verdict,
+        "p_value": rank.p if rank else None,
+        "clean_models": rank.among if rank else 0,
+        "not_looked_at": finding.reason or None,
+        "seconds": round(finding.seconds, 3),
+    }

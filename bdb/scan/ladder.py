@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -44,40 +45,59 @@ class Finding:
     verdict: dict[str, Any] | None = None
     reason: str = ""
     seconds: float = 0.0
-    targets: list[int] = field(default_factory=list)
 
     @property
     def is_suspicious(self) -> bool:
         """Whether the detector, by its own threshold, suspects the model."""
         return bool(self.verdict and self.verdict["backdoored"])
 
+    @property
+    def classes(self) -> list[int]:
+        """Its suspected classes; the most suspicious one if it suspects none by itself."""
+        verdict = self.verdict or {}
+        suspect = [verdict["suspect"]] if "suspect" in verdict else []
+        return list(verdict.get("targets", [])) or suspect
 
-def detectors() -> list[Defense]:
-    """Those that need nothing but the model, the one with the fewest passes first."""
-    made = [cast(Defense, registry.get("defense", n).make()) for n in registry.names("defense")]
+
+def detectors(fields: Mapping[str, dict[str, Any]]) -> list[Defense]:
+    """Those that need nothing but the model, the one with the fewest passes first.
+
+    Args:
+        fields: of each, where they are not the defaults.
+
+    Raises:
+        ParamsError: a detector has no such field.
+    """
+    names = registry.names("defense")
+    made = [cast(Defense, registry.get("defense", n).make(**fields.get(n, {}))) for n in names]
     fitting = [d for d in made if d.stage == "model_level" and d.needs == {"model"}]
     return sorted(fitting, key=lambda detector: (_passes(detector), detector.name))
 
 
-def climb(model: Classifier, budget: float | None, seed: int) -> Iterator[Finding]:
+def climb(
+    model: Classifier,
+    budget: float | None,
+    seed: int,
+    fields: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> Iterator[Finding]:
     """Ask one detector after the other.
 
     Args:
         model: the suspect, in evaluation mode.
         budget: seconds for all; a detector that is at it when they are over is stopped.
         seed: of whatever is drawn.
+        fields: of each detector, where they are not the defaults.
     """
     end = time.monotonic() + budget if budget is not None else float("inf")
     device = devices.pick()
-    for detector in detectors():
+    for detector in detectors(fields):
         began = time.monotonic()
         if reason := _unfit(detector, model):
             yield Finding(detector.name, reason=reason)
             continue
         say(f"{detector.name}: {type(detector).summary()}")
         verdict, reason = _ask(detector, model, device, end, seed)
-        targets = list(verdict.get("targets", [])) if verdict else []
-        yield Finding(detector.name, verdict, reason, time.monotonic() - began, targets)
+        yield Finding(detector.name, verdict, reason, time.monotonic() - began)
 
 
 def _ask(

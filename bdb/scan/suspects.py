@@ -79,6 +79,16 @@ def load(found: Found, told: Told) -> Classifier:
     return model.eval()
 
 
+def recipe(found: Found) -> str:
+    """That bdb trained it by; empty if nobody knows."""
+    from bdb import artifacts
+
+    value: Any = artifacts.read_metadata(found.path) if found.is_ours else {}
+    for key in ("origin", "params", "training", "recipe"):
+        value = value.get(key, "") if isinstance(value, dict) else ""
+    return value if isinstance(value, str) else ""
+
+
 def _ours(found: Found) -> Classifier:
     from bdb import artifacts
 
@@ -106,7 +116,7 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     maps = [t for t in found.state.values() if t.dim() == 4 and min(t.shape) > 0]
     sides = found.facts.get("img_size", ())
     size = told.size or (int(sides[0]) if len(sides) == 3 else 0)
-    statistics = _statistics(told.normalize or str(found.facts.get("clean_data", "")))
+    statistics = _statistics(_dataset(told, found) or told.normalize)
     lacking = {
         "--arch NAME (of torchvision, or of `bdb list model`)": bool(arch),
         "--size PIXELS (side of its input)": size > 0,
@@ -121,7 +131,7 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     channels = own[0].shape[1] if own else maps[0].shape[1]
     mean, std = statistics or ((0.0,), (1.0,))
     return DataSpec(
-        dataset="brought",
+        dataset=_dataset(told, found) or "brought",
         classes=tuple(str(number) for number in range(min(matrices[-1].shape[0], _CLASSES))),
         shape=(min(channels, 64), min(size, _LARGEST), min(size, _LARGEST)),
         mean=mean if len(mean) == channels else mean[:1] * min(channels, 64),
@@ -129,11 +139,17 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     )
 
 
+def _dataset(told: Told, found: Found) -> str:
+    """The name of its data set; empty if it is none of ours."""
+    name = told.normalize or str(found.facts.get("clean_data", ""))
+    name = {"tiny": "tiny_imagenet"}.get(name, name)
+    return name if name in registry.names("dataset") else ""
+
+
 def _statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and deviation per channel that a name stands for; None if nothing is known."""
     if name in ("none", "imagenet"):
         return _IMAGENET if name == "imagenet" else ((0.0,), (1.0,))
-    name = {"tiny": "tiny_imagenet"}.get(name, name)
     if name not in registry.names("dataset"):
         return None
     dataset = cast(type[Dataset], registry.get("dataset", name))

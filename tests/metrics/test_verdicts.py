@@ -61,3 +61,23 @@ def test_halves_have_every_model_once() -> None:
     pool, beside = verdicts.split(5, np.random.default_rng(0))
     assert (len(pool), len(beside)) == (3, 2)
     assert sorted([*pool, *beside]) == [0, 1, 2, 3, 4]
+
+
+def test_two_detectors_are_combined_by_the_rank_of_their_harmonic_mean() -> None:
+    clean = np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 2.0], [4.0, 1.0]])
+    # Highest of all to both: no clean model has as low a mean.
+    assert verdicts.combined_p_value(np.array([5.0, 5.0]), clean) == pytest.approx(1 / 5)
+    # Ranks of 5/5 and 2/5 among all five, as the first's: 1 + 5/2. Of the others only the second,
+    # twice 5/3, is less suspicious.
+    same = verdicts.combined_p_value(np.array([1.0, 4.0]), clean)
+    assert same == pytest.approx(4 / 5)
+    assert verdicts.combined_p_value(np.array([0.0, 0.0]), clean) == 1
+
+
+def test_the_combination_keeps_its_rate_however_dependent_detectors_are() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.9, 1.0):
+        common = rng.normal(size=(2000, 30, 1))
+        scores = share * common + (1 - share) * rng.normal(size=(2000, 30, 3))
+        found = [verdicts.combined_p_value(each[0], each[1:]) for each in scores]
+        assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.025)

@@ -139,7 +139,7 @@ def test_a_kept_file_says_the_same(tmp_path: Path) -> None:
 
 def test_the_tables_in_the_docs_are_those_of_the_file_beside_them() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    text = population.markdown(population.read(docs / "population.csv"))
+    text = population.markdown(population.read(docs.parent / "bdb/scan/population.csv"))
     assert text in (docs / "population.md").read_text(), "run `make pages`"
 
 

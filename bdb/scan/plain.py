@@ -1,0 +1,51 @@
+"""An answer for people who read a terminal."""
+
+from __future__ import annotations
+
+from bdb.errors import printable
+from bdb.scan.answer import BLIND_SPOTS, Answer
+from bdb.scan.ladder import Finding
+
+
+def text(answer: Answer) -> str:
+    """Lines of text."""
+    lines = [headline(answer), *(f"  {line(each, answer)}" for each in answer.findings)]
+    lines += [verdict(answer), answer.calibration, "no scan of weights alone sees:"]
+    lines += [f"  - {spot}" for spot in BLIND_SPOTS]
+    return "\n".join(printable(each) for each in lines)
+
+
+def headline(answer: Answer) -> str:
+    """What the model is."""
+    spec = answer.model.spec
+    shape = " x ".join(str(side) for side in spec.data.shape)
+    return f"{answer.path}: {spec.architecture}, {spec.data.num_classes} classes, input {shape}"
+
+
+def verdict(answer: Answer) -> str:
+    """What is to be thought of it."""
+    by = ", ".join(answer.suspects)
+    return f"suspicious, says {by}" if answer.is_suspicious else "nothing found"
+
+
+def line(finding: Finding, answer: Answer) -> str:
+    """What one detector said."""
+    if finding.verdict is None:
+        return f"{finding.detector}: not looked at, since {finding.reason}"
+    rank = answer.ranks.get(finding.detector)
+    worth = "uncalibrated" if rank is None else ranked(rank.higher, rank.among, rank.p)
+    facts = f"score {finding.verdict['score']:.2f}, {worth}, {finding.seconds:.1f} s"
+    return f"{finding.detector}: {said(finding, answer)} ({facts})"
+
+
+def ranked(higher: int, among: int, p: float) -> str:
+    """A rank among clean models, in words."""
+    return f"{higher} of {among} clean models score as high, p = {p:.2g}"
+
+
+def said(finding: Finding, answer: Answer) -> str:
+    """Whether a detector suspects the model, and of which classes."""
+    if not (answer.is_suspicious and finding.detector in answer.suspects):
+        return "nothing"
+    named = ", ".join(answer.model.spec.data.classes[k] for k in finding.classes[:5])
+    return f"suspicious, class {named}" if named else "suspicious"
