@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from bdb.analyses.base import AnalysisView
+from bdb.attacks.poisoning import Triggered
+from bdb.datasets.base import ImageSet
 from bdb.training import inference
+
+
+class Choice(NamedTuple):
+    """Some clean test images, of every class, and those of them that there are with the trigger.
+
+    Attributes:
+        clean: N of them, on the CPU.
+        triggered: T of them, likewise.
+        twins: int64, T: the position in `clean` of what each triggered one was made from.
+    """
+
+    clean: ImageSet
+    triggered: Triggered
+    twins: Tensor
+
+
+def choose(view: AnalysisView, count: int, *names: object) -> Choice:
+    """Choose `count` clean test images, evenly from the classes; needs `test` and `triggered`.
+
+    Args:
+        view: of what is looked at.
+        count: of clean images; of all that there are if they are fewer.
+        names: what the choice is for.
+    """
+    rows = spread(view.test.labels, count, view.generator(*names)).sort().values
+    whole = {name: tensor.cpu() for name, tensor in vars(view.triggered).items()}
+    mine = torch.isin(whole["ids"], rows)
+    triggered = Triggered(**{name: tensor[mine] for name, tensor in whole.items()})
+    return Choice(view.test.to("cpu")[rows], triggered, torch.searchsorted(rows, triggered.ids))
 
 
 def spread(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
