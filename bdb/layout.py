@@ -200,7 +200,8 @@ def metrics(run: Run) -> Path:
 
 def is_opened(path: Path) -> bool:
     """Whether a person opens this output, or git keeps it: it has to be a file, never a link."""
-    return path.suffix in OPENED or path == RESULTS / "metrics.json"
+    is_figures = path.suffix == ".json" and path.parent == RESULTS
+    return path.suffix in OPENED or is_figures
 
 
 def shared(path: Path) -> Path | None:
