@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from bdb import artifacts
 from bdb.layout import is_control
-from bdb.report import population, significance, stability, style
-from bdb.report.gallery import Exhibit, as_uri
-from bdb.report.significance import Significance
+from bdb.report import population, style
+from bdb.report.findings import Findings
+from bdb.report.gallery import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,27 +21,21 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def write(
     path: Path,
-    board: pd.DataFrame,
-    summary: pd.DataFrame,
+    found: Findings,
+    pictures: Mapping[str, str],
     gallery: Mapping[str, Exhibit],
-    facts: Mapping[str, str],
+    facts: Mapping[str, str] = MappingProxyType({}),
     methods: Mapping[str, str] = MappingProxyType({}),
-    judged: Significance | None = None,
-    swept: pd.DataFrame | None = None,
-    models: pd.DataFrame | None = None,
 ) -> None:
     """Write the page; script, style, data and pictures all stand in it.
 
     Args:
         path: of the file.
-        board: one row per cell, as `bdb.report.board.make` gives it.
-        summary: means over seeds, as `bdb.report.board.summarise` gives them.
+        found: the board, and what follows from it.
+        pictures: those of `bdb.report.plots` as addresses that hold them, by name.
         gallery: what there is to see, as `bdb.report.gallery.make` gives it.
         facts: what the footer says of the whole.
         methods: what each attack and defense is, by name.
-        judged: which defense is better than which.
-        swept: what half and twice of fields change, as `bdb.report.stability.table` gives it.
-        models: verdicts on models, as `bdb.report.population.models` gives them.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -55,25 +49,17 @@ def write(
         lstrip_blocks=True,
     )
     html = environment.get_template("index.html.j2").render(
-        sentence=_sentence(board),
-        data=Markup(_data(board, summary, judged.pairs if judged else None)),
+        sentence=_sentence(found.board),
+        data=Markup(_data(found)),
         plotly=Markup(get_plotlyjs()),
         gallery=gallery,
         facts=facts,
         methods=methods,
-        ranks=as_uri(style.svg(significance.draw(judged.overall))) if judged else "",
-        population=None if models is None or models.empty else _population(models),
-        stability="" if swept is None or swept.empty else as_uri(style.svg(stability.draw(swept))),
+        pictures=pictures,
+        is_swept=not found.swept.empty,
+        population=[] if found.models.empty else population.as_tables(found.models),
     )
     artifacts.write_text(path, html)
-
-
-def _population(models: pd.DataFrame) -> dict[str, object]:
-    """Two tables as rows of text, the first being the names of columns; and the curves."""
-    return {
-        "tables": population.as_tables(models),
-        "curves": as_uri(style.svg(population.draw(models))),
-    }
 
 
 def _sentence(board: pd.DataFrame) -> str:
@@ -94,16 +80,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _data(board: pd.DataFrame, summary: pd.DataFrame, pairs: pd.DataFrame | None) -> str:
+def _data(found: Findings) -> str:
     """The frames as JSON that may stand inside a script element; NaN becomes null."""
     import json
 
-    def encode(frame: pd.DataFrame) -> str:
-        return frame.to_json(orient="split", index=False, double_precision=6)
-
-    frames = {"board": board, "summary": summary}
-    if pairs is not None:
-        frames["pairs"] = pairs
-    parts = [f'"{name}":{encode(frame)}' for name, frame in frames.items()]
+    frames = {"board": found.board, "summary": found.summary, "pairs": found.judged.pairs}
+    parts = [
+        f'"{name}":{frame.to_json(orient="split", index=False, double_precision=6)}'
+        for name, frame in frames.items()
+    ]
     text = "{" + ",".join([*parts, f'"palette":{json.dumps(style.PALETTE)}']) + "}"
     return text.replace("<", "\\u003c").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""The board as three pictures: ASR, C-Acc, and what the one costs of the other."""
+"""The board as pictures: ASR, C-Acc, what the one costs of the other, and what follows of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bdb.layout import is_control
-from bdb.report import style, tables
+from bdb.report import population, significance, stability, style, tables
 from bdb.report.compare import UNDEFENDED
+from bdb.report.findings import Findings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 _CROWDED = 15  # more defenses than this, and their names no longer fit upright
 
 
-def write(board: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> None:
-    """Write `asr.svg`, `c_acc.svg` and `tradeoff.svg`.
+def write(found: Findings, folder: Path) -> list[Path]:
+    """Draw every picture of a report.
 
     Args:
-        board: one row per cell; its single seeds show faintly in the trade-off.
-        summary: means over seeds and half-widths of their 95 % intervals.
+        found: what there is to say. Single seeds show faintly in the trade-off, and means with
+            half-widths of their 95 % intervals.
         folder: where to.
     """
+    summary = found.summary
     with style.context():
         figures = {
             "asr": _heat_maps(
@@ -35,10 +37,15 @@ def write(board: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> None:
             "c_acc": _heat_maps(
                 summary, "c_acc_mean", "Clean accuracy", "Blues", "high is good", None
             ),
-            "tradeoff": _tradeoff(board, summary),
+            "tradeoff": _tradeoff(found.board, summary),
         }
-    for name, figure in figures.items():
-        style.save_svg(figure, folder / f"{name}.svg")
+    figures["ranks"] = significance.draw(found.judged.overall)
+    figures["stability"] = stability.draw(found.swept)
+    figures["roc"] = population.draw(found.models)
+    paths = {folder / f"{name}.svg": figure for name, figure in figures.items()}
+    for path, figure in paths.items():
+        style.save_svg(figure, path)
+    return list(paths)
 
 
 def _attack_name(name: str, ratio: float, several: bool, failed: bool) -> str:

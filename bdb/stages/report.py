@@ -2,72 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from bdb import __version__, artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
-from bdb.jobs.plan import Plan
 from bdb.jobs.threat import threat
 from bdb.report import board as boards
-from bdb.report import (
-    gallery,
-    page,
-    plots,
-    population,
-    significance,
-    stability,
-    style,
-    tables,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
+from bdb.report import findings, gallery, page, plots, population, tables
+from bdb.report.findings import Findings
 
 
 def run(jobs: Jobs) -> None:
     """Write everything that a person reads."""
-    plan = jobs.plan
-    board = boards.make(plan)
-    summary = boards.summarise(board)
-    folder = layout.RESULTS
-    artifacts.write_table(folder / "board.parquet", board)
-    artifacts.write_text(folder / "board.csv", tables.csv(boards.without_costs(board)))
-    artifacts.write_text(folder / "costs.csv", tables.csv(boards.costs(board)))
-    artifacts.write_text(folder / "summary.csv", tables.csv(boards.without_costs(summary)))
-    artifacts.write_text(folder / "summary.md", boards.markdown(summary))
-    artifacts.write_json(folder / "metrics.json", boards.metrics(summary))
-    swept = stability.table(board, plan.settings.variations)
-    judged = significance.judge(_unvaried(board, plan))
-    artifacts.write_text(folder / "statistics.csv", tables.csv(judged.pairs))
-    artifacts.write_json(folder / "statistics.json", judged.overall)
-    artifacts.write_text(folder / "stability.csv", tables.csv(swept))
-    plots.write(board, summary, folder / "plots")
-    style.save_svg(significance.draw(judged.overall), folder / "plots" / "ranks.svg")
-    style.save_svg(stability.draw(swept), folder / "plots" / "stability.svg")
-    people = population.models(board)
-    artifacts.write_text(folder / "population.csv", tables.csv(people))
-    artifacts.write_text(folder / "population.md", population.markdown(people))
-    style.save_svg(population.draw(people), folder / "plots" / "roc.svg")
-    shown, facts = gallery.make(plan), _facts(jobs)
-    page.write(
-        folder / "report" / "index.html",
-        board,
-        summary,
-        shown,
-        facts,
-        _methods(jobs),
-        judged,
-        swept,
-        people,
-    )
-    say(f"board:  {folder / 'board.csv'}\nreport: {folder / 'report' / 'index.html'}")
+    plan, folder = jobs.plan, layout.RESULTS
+    found = findings.of(boards.make(plan), plan.settings.variations)
+    _write_tables(found, folder)
+    drawn = plots.write(found, folder / "plots")
+    pictures = {path.stem: gallery.embed(path) for path in drawn}
+    index = folder / "report" / "index.html"
+    page.write(index, found, pictures, gallery.make(plan), _facts(jobs), _methods(jobs))
+    say(f"board:  {folder / 'board.csv'}\nreport: {index}")
 
 
-def _unvaried(board: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """The rows of what people chose; a sweep's variations are no rivals of theirs."""
-    varied = {each.name for each in plan.settings.variations}
-    return board[~board["attack"].isin(varied) & ~board["defense"].isin(varied)]
+def _write_tables(found: Findings, folder: Path) -> None:
+    """Whatever changes from run to run stands in `costs.csv` and in the Parquet file alone."""
+    artifacts.write_table(folder / "board.parquet", found.board)
+    for name, table in {
+        "board": boards.without_costs(found.board),
+        "costs": boards.costs(found.board),
+        "summary": boards.without_costs(found.summary),
+        "statistics": found.judged.pairs,
+        "stability": found.swept,
+        "population": found.models,
+    }.items():
+        artifacts.write_text(folder / f"{name}.csv", tables.csv(table))
+    artifacts.write_json(folder / "metrics.json", boards.metrics(found.summary))
+    artifacts.write_json(folder / "statistics.json", found.judged.overall)
+    artifacts.write_text(folder / "summary.md", boards.markdown(found.summary))
+    artifacts.write_text(folder / "population.md", population.markdown(found.models))
 
 
 def _methods(jobs: Jobs) -> dict[str, str]:

@@ -3,19 +3,21 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bdb.report import board as boards
-from bdb.report import compare, gallery, page, population, sheet, significance
+from bdb.report import compare, findings, gallery, page, plots, sheet, significance
 from bdb.report.gallery import Exhibit
 from bdb.report.sheet import Column, Sheet
 
 RUN = "digits/convnet/badnets/0.1/s0"
+NOTHING: Mapping[str, Exhibit] = MappingProxyType({})
 PIXEL = sheet.picture(np.full((1, 2, 2), 0.5))
 SHEET = Sheet(
     rows=("trigger", "anomaly_index"),
@@ -42,8 +44,13 @@ FLAGS = (
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 
+def write(path: Path, board: pd.DataFrame, shown: Mapping[str, Exhibit] = NOTHING) -> None:
+    """A page whose drawn pictures are not looked at."""
+    page.write(path, findings.of(board), dict.fromkeys(("ranks", "stability", "roc"), PIXEL), shown)
+
+
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, board, summary) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory, board) -> Path:
     """A page with two pictures of a run, and what a defense found in it."""
     folder = tmp_path_factory.mktemp("page")
     picture = folder / "triggers.svg"
@@ -54,10 +61,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, board, summary) -> Path:
         f"{RUN}/nc": Exhibit(f"{RUN} under nc", sheet=SHEET),
     }
     path = folder / "report" / "index.html"
-    judged = significance.judge(board)
-    people = population.models(board)
-    facts = {"recipe": "fast <b>&", "runs": "18"}
-    page.write(path, board, summary, shown, facts, judged=judged, models=people)
+    found = findings.of(board)
+    pictures = {each.stem: gallery.embed(each) for each in plots.write(found, folder / "plots")}
+    page.write(path, found, pictures, shown, {"recipe": "fast <b>&", "runs": "18"})
     return path
 
 
@@ -234,7 +240,7 @@ def test_the_page_fills_its_tables_and_draws_its_charts(
 
 @needs_chromium
 def test_a_cells_picture_stands_beside_that_of_its_victim(
-    written: Path, tmp_path: Path, board, summary
+    written: Path, tmp_path: Path, board
 ) -> None:
     uri = gallery.embed(written.parents[1] / "triggers.svg")
     before, after = uri, gallery.embed(_other(tmp_path))
@@ -243,7 +249,7 @@ def test_a_cells_picture_stands_beside_that_of_its_victim(
         f"{RUN}/ft": Exhibit(f"{RUN} under ft", {"tsne": after, "certified": after}, run=RUN),
     }
     path = tmp_path / "index.html"
-    page.write(path, board, summary, shown, {})
+    write(path, board, shown)
     assert Page(path.read_text()).addresses.count(before) == 1
     script = """
       const opened = document.getElementById("%s/ft");
@@ -300,15 +306,13 @@ def test_clicks_sort_filter_and_keep_missing_values_last(
 
 @needs_chromium
 def test_an_attack_without_a_ratio_stands_in_the_charts_of_every_ratio(
-    tmp_path: Path, board, summary
+    tmp_path: Path, board
 ) -> None:
     """Its ratio is 0, as the control's, and reads as a dash."""
-    boundless = [
-        frame.assign(poison_ratio=frame["poison_ratio"].where(frame["attack"] != "sig", 0.0))
-        for frame in (board, summary)
-    ]
+    ratios = board["poison_ratio"].where(board["attack"] != "sig", 0.0)
+    boundless = board.assign(poison_ratio=ratios)
     path = tmp_path / "index.html"
-    page.write(path, boundless[0], boundless[1], {}, {})
+    write(path, boundless)
     found = _open(path, tmp_path, "#?attack=sig")
     assert set(found.column("board-table", "Ratio")) == {"–"}
     defenses = board["defense"].nunique()
@@ -318,10 +322,10 @@ def test_an_attack_without_a_ratio_stands_in_the_charts_of_every_ratio(
 
 
 @needs_chromium
-def test_several_data_sets_get_a_selector_and_a_column(tmp_path: Path, board, summary) -> None:
-    both = [pd.concat([frame, frame.assign(dataset="cifar10")]) for frame in (board, summary)]
+def test_several_data_sets_get_a_selector_and_a_column(tmp_path: Path, board) -> None:
+    both = pd.concat([board, board.assign(dataset="cifar10")])
     path = tmp_path / "index.html"
-    page.write(path, both[0], both[1], {}, {})
+    write(path, both)
     found = _open(path, tmp_path, "#?dataset=cifar10&chart-dataset=cifar10")
     assert set(found.column("board-table", "Data set")) == {"cifar10"}
     assert "Data set" in found.tables["means-table"][0]
@@ -333,7 +337,7 @@ def test_published_figures_stand_beside_the_cells_that_have_them(tmp_path: Path,
     first = board[board["seed"] == 0].assign(dataset="cifar10", model="preactresnet18")
     seen = first.assign(**compare.judge(first))
     path = tmp_path / "index.html"
-    page.write(path, seen, boards.summarise(seen), {}, {})
+    write(path, seen)
     found = _open(path, tmp_path)
     assert set(seen["comparison"]) == {"", "within", "outside", "unreliable"}
     for table in ("board-table", "means-table"):
@@ -385,9 +389,9 @@ def test_the_address_of_a_cell_opens_what_was_found_in_it(written: Path, tmp_pat
 
 
 @needs_chromium
-def test_without_pictures_no_row_links_to_any(tmp_path: Path, board, summary) -> None:
+def test_without_pictures_no_row_links_to_any(tmp_path: Path, board) -> None:
     path = tmp_path / "index.html"
-    page.write(path, board, summary, {}, {})
+    write(path, board)
     assert "Pictures" not in _open(path, tmp_path).tables["board-table"][0]
 
 
@@ -414,8 +418,7 @@ def test_a_page_of_the_control_alone_says_that_nothing_can_be_compared(
 ) -> None:
     control = board[board["attack"] == "none"]
     path = tmp_path / "index.html"
-    judged = significance.judge(control)
-    page.write(path, control, boards.summarise(control), {}, {}, judged=judged)
+    write(path, control)
     assert "no two defenses that were tried" in _open(path, tmp_path).text
 
 
@@ -442,5 +445,5 @@ def test_cost_and_ratio_have_a_chart_where_there_is_something_to_see(
         assert rates == pytest.approx([100 * badnets[defense, ratio] for ratio in ratios], rel=1e-4)
     one = board[board["poison_ratio"] != 0.01]
     path = tmp_path / "index.html"
-    page.write(path, one, boards.summarise(one), {}, {})
+    write(path, one)
     assert 'id="ratio-figure" hidden' in _open(path, tmp_path).text

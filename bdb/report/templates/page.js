@@ -396,7 +396,7 @@ async function drawCharts() {
 }
 
 // ---- one defense against another -----------------------------------------------------------------
-const pairs = data.pairs ? unpack(data.pairs) : [];
+const pairs = unpack(data.pairs);
 const JUDGED = { asr: "ASR", c_acc: "C-Acc", der: "DER" };
 const duelists = () => [...new Set(pairs.flatMap((row) => [row.defense, row.other]))].sort((x, y) => (x === UNDEFENDED) - (y === UNDEFENDED));
 
@@ -443,7 +443,6 @@ function drawDuel() {
 
 function offerDuel() {
   const names = duelists();
-  if (!byId("duel")) return;
   if (names.length < 2) { byId("duel-verdict").textContent = "There are no two defenses that were tried on one attack that works."; return; }
   const others = [...names.slice(1), names[0]];
   byId("duel-controls").append(picker("duel-one", "Defense", names, "defense", false), picker("duel-other", "against", others, "defense", false));

@@ -1,0 +1,53 @@
+"""What a report says: the board, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bdb.jobs.sweeps import Variation
+from bdb.report import board as boards
+from bdb.report import population, significance, stability
+from bdb.report.significance import Significance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that tables, pictures and the page are made from.
+
+    Attributes:
+        board: one row per cell, as `bdb.report.board.make` gives it.
+        summary: means over seeds, as `bdb.report.board.summarise` gives them.
+        judged: which defense is better than which.
+        swept: what half and twice of fields change, as `bdb.report.stability.table` gives it.
+        models: verdicts on models, as `bdb.report.population.models` gives them.
+    """
+
+    board: pd.DataFrame
+    summary: pd.DataFrame
+    judged: Significance
+    swept: pd.DataFrame
+    models: pd.DataFrame
+
+
+def of(board: pd.DataFrame, variations: Sequence[Variation] = ()) -> Findings:
+    """Summarise and judge a board.
+
+    Args:
+        board: one row per cell, as `bdb.report.board.make` gives it.
+        variations: the sweeps of its plan. They are no rivals of what people chose, so they are
+            compared with what they vary alone.
+    """
+    varied = {each.name for each in variations}
+    chosen = board[~board["attack"].isin(varied) & ~board["defense"].isin(varied)]
+    return Findings(
+        board,
+        boards.summarise(board),
+        significance.judge(chosen),
+        stability.table(board, variations),
+        population.models(board),
+    )
