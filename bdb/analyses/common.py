@@ -55,6 +55,21 @@ def spread(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return first[labels[first].argsort(stable=True)]
 
 
+def pairs(view: AnalysisView, count: int, *names: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Some triggered test images beside their originals, spread over the true classes.
+
+    Args:
+        view: it declares `test` and `triggered`.
+        count: at most so many.
+        names: of the generator that draws them.
+
+    Returns:
+        Their rows in `view.triggered`, the originals and the triggered images; all on the CPU.
+    """
+    rows = spread(view.triggered.labels, count, view.generator(*names))
+    return rows, view.originals().images.cpu()[rows], view.triggered.images.cpu()[rows]
+
+
 def predictions(view: AnalysisView, images: Tensor) -> Tensor:
     """The class that the model looked at gives each image: int64, N, on the CPU."""
     if not len(images):

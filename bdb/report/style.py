@@ -7,6 +7,7 @@ left changed, and a user's matplotlibrc has no say.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ MARKERS = "osD^vP*X"
 INK, MUTED, FAINT = "#1F2430", "#6B7280", "#E3E5EA"
 
 TITLE, TEXT, SMALL = 11.0, 9.0, 7.5
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LETTERS_PER_INCH = 15.5  # of the small size
 
 _RC: dict[str, Any] = {
@@ -92,6 +94,14 @@ def headline(figure: Figure, title: str, note: str = "") -> None:
         letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
         text = "\n".join(textwrap.fill(line, letters) for line in note.splitlines())
         figure.supxlabel(text, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+
+
+def power_of_ten(value: float, _: float = 0) -> str:
+    """A tick of a logarithmic axis, as `10⁻²`: matplotlib's own is TeX, which nobody parses here.
+
+    Use it as `axes.yaxis.set_major_formatter(style.power_of_ten)`.
+    """
+    return "10" + f"{round(math.log10(value))}".translate(_RAISED)
 
 
 def bare(axes: Axes) -> None:
