@@ -58,8 +58,8 @@ benchmarks: $(VENV)/.engines
 	$(MAKE) pages
 
 pages: $(VENV)/.engines
-	$(BIN)/bdb compare cifar10-small --into docs/truth.md
-	$(BIN)/bdb compare cifar10-small --only-orders --into README.md
+	$(BIN)/bdb compare cifar10-airbench94 --beside preactresnet18 --into docs/truth.md
+	$(BIN)/bdb compare cifar10-airbench94 --beside preactresnet18 --only-orders --into README.md
 	$(BIN)/bdb population bdb/scan/population.csv --into docs/population.md
 	$(BIN)/python benchmarks/tables.py
 

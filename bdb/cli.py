@@ -121,13 +121,17 @@ def compare(
     stops: Annotated[
         float, typer.Option(help="ASR in percent below which an attack counts as stopped")
     ] = 20.0,
+    beside: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="whose published figures, if not the board's own model"),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="also write the table to this file")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown")] = False,
     into: Annotated[
         Path | None, typer.Option(help="put it between this page's <!-- compare --> markers")
     ] = None,
     only_orders: Annotated[
-        bool, typer.Option("--only-orders", help="with --into: leave the cells out")
+        bool, typer.Option("--only-orders", help="with --into: ASR alone, a line per attack")
     ] = False,
 ) -> None:
     """Set measured cells beside published ones, and the order of defenses beside theirs.
@@ -140,7 +144,9 @@ def compare(
 
     if not 0 < stops <= 100:
         raise errors.ParamsError(f"--stops: {stops:g} is not allowed: above 0, at most 100")
-    table = comparison.table(kept.read(boards or [str(layout.RESULTS / "board.csv")]))
+    if beside and beside not in (known := comparison.models()):
+        raise errors.ParamsError(f"--beside: {errors.unknown('published model', beside, known)}")
+    table = comparison.table(kept.read(boards or [str(layout.RESULTS / "board.csv")]), beside)
     if csv:
         artifacts.write_text(csv, tables.csv(table))
     if into:

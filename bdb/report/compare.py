@@ -111,36 +111,49 @@ def published() -> pd.DataFrame:
     return table.rename(columns={name: f"published_{name}" for name in RATES})
 
 
-def table(board: pd.DataFrame) -> pd.DataFrame:
+def table(board: pd.DataFrame, beside: str | None = None) -> pd.DataFrame:
     """A row per cell and setting: means over seeds, compared with what was published.
 
     Args:
         board: rows of one or more boards: `KEYS`, `SETTING`, `RATES`, `seed` and `failed_attack`;
             a seed whose attack failed counts only where it did so for every seed.
+        beside: the network whose published figures are shown, instead of the row's own.
     """
     keys = [*KEYS, *SETTING]
     groups = validity.counted(board, keys).groupby(keys, sort=False)
     failed = board.groupby(keys, sort=False)["failed_attack"].all()
     means = groups[RATES].mean().assign(seeds=groups["seed"].nunique(), failed_attack=failed)
     means = means.reindex(failed.index).reset_index()
-    return means.assign(**judge(means))
+    return means.assign(**judge(means, beside))
 
 
-def judge(cells: pd.DataFrame) -> pd.DataFrame:
+def judge(cells: pd.DataFrame, beside: str | None = None) -> pd.DataFrame:
     """Compare cells with what was published of them.
 
     Args:
         cells: `KEYS`, `SETTING`, and the rates `c_acc` and `asr`.
+        beside: the network whose published figures are shown, instead of the row's own. Of another
+            network only the order of defenses can be compared, so the status says as much.
 
     Returns:
         `COLUMNS` for each, on the same index; empty where nothing was published or measured.
     """
     measured = _by_method(cells[[*KEYS, *SETTING, *JUDGED]].astype({"poison_ratio": float}))
     measured["poison_ratio"] = _published_ratios(measured)
+    measured["network"] = ""
+    if beside:
+        others = measured["model"].where(measured["model"] != beside, "")
+        measured["network"] = others.where(others == "", others + f" beside {beside}")
+        measured["model"] = beside
     table = measured.merge(published(), how="left", on=KEYS, validate="many_to_one")
     verdicts = [_verdict(cell) for cell in table.to_dict("records")]
     table[COLUMNS[-2:]] = pd.DataFrame(verdicts, columns=COLUMNS[-2:], dtype=object)
     return table[COLUMNS].set_axis(cells.index)
+
+
+def models() -> list[str]:
+    """The networks of which figures are published."""
+    return sorted(published()["model"].unique())
 
 
 def lone_ratios() -> dict[str, float]:
@@ -173,7 +186,7 @@ def _verdict(cell: Cell) -> tuple[str, str]:
     for rule in rules().unreliable:
         if rule.matches(cell):
             return UNRELIABLE, rule.reason
-    if changed := setting.changes(cell["setting"]):
+    if changed := f"{cell['network']} {setting.changes(cell['setting'])}".strip():
         return OTHER, changed
     gaps = _gaps(cell)
     return (OUTSIDE, ". ".join(_explain(cell, gaps))) if gaps else (WITHIN, "")

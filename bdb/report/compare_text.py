@@ -46,16 +46,35 @@ def page(table: pd.DataFrame, stops: float, only_orders: bool = False) -> str:
     Args:
         table: as `bdb.report.compare.table` gives it.
         stops: ASR, a fraction, below which an attack counts as stopped.
-        only_orders: leave out the cells.
+        only_orders: ASR alone, a line per attack, instead of a line per cell.
     """
     orders = compare_orders(table, stops)
     order_rows = [_order(row) for row in orders.to_dict("records")]
     said = f"Attacks stopped, to an ASR below {100 * stops:g} %: {agreement(orders)}.\n"
     parts = [said, _shared(_ORDER_HEADER, order_rows)]
-    if not only_orders:
-        rows = [_cells(row) for row in table.to_dict("records")]
-        parts = [_shared(_HEADER, rows), f"Status: {counts(table)}.\n", *parts]
-    return "\n".join(parts)
+    if only_orders:
+        return "\n".join([_matrix(table), *parts])
+    rows = [_cells(row) for row in table.to_dict("records")]
+    return "\n".join([_shared(_HEADER, rows), f"Status: {counts(table)}.\n", *parts])
+
+
+def _matrix(table: pd.DataFrame) -> str:
+    """C-Acc / ASR by attack and defense: here, and the published ones below."""
+    defenses = list(dict.fromkeys(table["defense"]))
+    rows = []
+    for _, group in table.groupby(["attack", "poison_ratio"], sort=False):
+        cells = group.drop_duplicates("defense").set_index("defense")
+        victim = cells.iloc[0]
+        name = [tables.attack(victim["attack"]), tables.ratio(victim["poison_ratio"])]
+        for whose, prefix in (("here", ""), ("published", "published_")):
+            shown = cells[[f"{prefix}c_acc", f"{prefix}asr"]].reindex(defenses)
+            if shown.notna().any(axis=None):
+                rows.append([*name, whose, *(_pair(*pair) for pair in shown.to_numpy())])
+    return tables.markdown(["C-Acc / ASR in %", "ratio", "", *defenses], rows)
+
+
+def _pair(c_acc: float, asr: float) -> str:
+    return "" if math.isnan(c_acc) else f"{100 * c_acc:.1f} / {100 * asr:.1f}"
 
 
 def _shared(header: Sequence[str], rows: tables.Rows) -> str:

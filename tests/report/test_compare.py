@@ -191,6 +191,18 @@ def test_what_was_changed_cannot_be_compared() -> None:
     assert judged(cell(setting="preactresnet18.width=16")) == [(OTHER, "preactresnet18.width=16")]
 
 
+def test_another_network_is_beside_the_published_one_and_never_within() -> None:
+    rows = pd.DataFrame([cell(model="airbench94"), cell(), cell(setting="ft.lr=1.0")])
+    found = compare.judge(rows, beside="preactresnet18")
+    assert found["published_asr"].tolist() == [0.9503] * 3
+    assert list(zip(found["comparison"], found["reason"], strict=True)) == [
+        (OTHER, "airbench94 beside preactresnet18"),
+        (WITHIN, ""),
+        (OTHER, "ft.lr=1.0"),
+    ]
+    assert compare.judge(rows)["published_asr"].isna().tolist() == [True, False, False]
+
+
 def test_nothing_published_or_nothing_measured_says_nothing() -> None:
     nan = float("nan")
     cells = [cell(dataset="digits"), cell(attack="none", poison_ratio=0), cell(asr=nan)]

@@ -176,15 +176,24 @@ def test_a_page_says_once_what_all_rows_share() -> None:
     assert cells.count("\n| ") == len(table) + 2  # header and rule
     assert orders.count("\n| ") == 5 + 2
     short = compare_text.page(table, 0.2, only_orders=True)
-    assert short == f"Attacks stopped{orders}"
+    assert short.endswith(f"Attacks stopped{orders}")
+    row = table[(table["attack"] == "badnets") & (table["poison_ratio"] == 0.1)]
+    row = row.set_index("defense")
+    pairs = 100 * row[["c_acc", "asr"]].to_numpy()
+    here = " | ".join(f"{c_acc:.1f} / {asr:.1f}" for c_acc, asr in pairs)
+    assert (
+        f"| badnets | 0.1 | here | {here} |\n| badnets | 0.1 | published | 91.3 / 95.0 |" in short
+    )
+    assert "| no attack | – | here |" in short
+    assert "| no attack | – | published |" not in short
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/truth.md"])
 def test_the_pages_hold_what_the_kept_board_says(page: str) -> None:
     text = (ROOT / page).read_text()
     begin, end = readme.markers("compare")
-    board = str(ROOT / "results" / "boards" / "cifar10-small.csv")
-    table = compare.table(kept.read([board]))
+    board = str(ROOT / "results" / "boards" / "cifar10-airbench94.csv")
+    table = compare.table(kept.read([board]), "preactresnet18")
     made = compare_text.page(table, 0.2, only_orders=page == "README.md")
     assert text.partition(begin)[2].partition(end)[0] == f"\n{made}", "run `make pages`"
 
