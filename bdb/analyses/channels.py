@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from bdb.errors import ParamsError
 from bdb.models import surgery
 from bdb.models.base import Classifier
 from bdb.training import inference
+from bdb.training.loop import to_float
 
 
 @dataclass(frozen=True)
@@ -107,3 +109,12 @@ def respond(view: AnalysisView, layer: str, images: Tensor) -> Tensor:
             return seen[layer].mean((2, 3))
 
         return inference.in_batches(compute, images, view.device)
+
+
+@torch.no_grad()
+def maps(view: AnalysisView, images: Tensor) -> dict[str, Tensor]:
+    """What each stage makes of a few uint8 images: float32, N x C x H x W, by its readable name."""
+    layers = view.model.attention_layers
+    with surgery.recording(view.model, layers) as seen:
+        view.model(to_float(images.to(view.device)))
+    return {readable(name): seen[name].float().cpu() for name in layers}
