@@ -333,6 +333,17 @@ def scan(
     population: Annotated[
         Path | None, typer.Option(help="clean models to compare with, as CSV; bdb's own without")
     ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="clean images: a folder per class, Parquet, CSV or .npz")
+    ] = None,
+    clean_model: Annotated[
+        Path | None, typer.Option(help="a model of these data that nobody suspects")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="folder to put the triggers that were found in")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="also write the answer as a page")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="also write it as SARIF 2.1.0")] = None,
     seed: Annotated[int, typer.Option(help="of what detectors draw")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -342,11 +353,13 @@ def scan(
     """
     import json
 
-    from bdb.scan import answer, plain, scanning
+    from bdb.scan import answer, outputs, plain, scanning
     from bdb.scan.suspects import Told
 
-    asked = scanning.Asked(model, Told(arch, size, normalize), budget, seed, population)
+    told = Told(arch, size, normalize)
+    asked = scanning.Asked(model, told, budget, seed, population, images, clean_model)
     found = scanning.scan(asked)
+    outputs.write(found, html, sarif, pictures)
     if as_json:
         typer.echo(json.dumps(answer.as_json(found), indent=1))
     else:

@@ -506,6 +506,7 @@ def run_checked(defense: Defense, victim: Lab) -> Outcome:
     after = victim.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "the victim has changed"
     assert (outcome.model is not None) == defense.mitigates, f"mitigates is {defense.mitigates}"
+    assert (outcome.verdict is not None) == defense.judges, f"judges is {defense.judges}"
     json.dumps(outcome.verdict, allow_nan=False)
     problem = found.problem(outcome.evidence, defense, victim.spec.data)
     assert problem is None, problem

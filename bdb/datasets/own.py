@@ -99,7 +99,7 @@ class OwnImages(Dataset):
 
     def _read(self, train: Table, test: Table | None) -> RawData:
         """Decode both splits in one go: whether 16 bits are meant shows in all of them."""
-        classes = _classes(train, test)
+        classes = class_names(train, test)
         numbers = {name: number for number, name in enumerate(classes)}
         names = train.labels + (test.labels if test else [])
         labels = np.array([numbers[name] for name in names], dtype=np.int64)
@@ -133,7 +133,7 @@ class OwnImages(Dataset):
         return tested
 
 
-def _classes(train: Table, test: Table | None) -> tuple[str, ...]:
+def class_names(train: Table, test: Table | None) -> tuple[str, ...]:
     """The names of all classes; without an order of the user's, by number or by alphabet.
 
     Raises:

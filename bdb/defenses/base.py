@@ -66,6 +66,10 @@ class DefenderView:
     to be had from them.
 
     Reading what the defense did not declare in `needs` raises `UndeclaredNeedError`.
+
+    Attributes:
+        wants_model: whether a repaired model is asked for. If not, only findings are, and a defense
+            may spare itself what comes after them, and give no model.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class DefenderView:
         recipe: Recipe,
         seed: int,
         device: torch.device,
+        wants_model: bool = True,
     ) -> None:
         self._given = given
         self._needs = frozenset(needs)
@@ -85,6 +90,7 @@ class DefenderView:
         self.recipe = recipe
         self.seed = seed
         self.device = device
+        self.wants_model = wants_model
 
     @property
     def model(self) -> Classifier:
@@ -211,6 +217,7 @@ class Defense(Method):
         looks_at: where it expects a backdoor to show: in `features`, `weights` or `inputs`.
         hides: what analyses may require of a model, and the one it leaves does not offer.
         min_classes: fewer than these, and it has nothing to compare.
+        judges: whether it says of the model as a whole if it is backdoored: its outcome's verdict.
         mitigates: False if it only detects, and leaves the victim as it is.
         evidence: names of what it finds and gives back, all of them, on every victim; a file of the
             cell holds them.
@@ -226,6 +233,7 @@ class Defense(Method):
     looks_at: ClassVar[Trace]
     hides: ClassVar[frozenset[str]] = frozenset()
     min_classes: ClassVar[int] = 2
+    judges: ClassVar[bool] = False
     mitigates: ClassVar[bool] = True
     evidence: ClassVar[tuple[str, ...]] = ()
     certifies: ClassVar[str | None] = None
@@ -283,4 +291,5 @@ class ModelLevel(Defense):
 
     stage: ClassVar = "model_level"
     looks_at: ClassVar[Trace] = "weights"
+    judges: ClassVar[bool] = True
     mitigates: ClassVar[bool] = False

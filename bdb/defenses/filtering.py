@@ -61,12 +61,12 @@ def retrain(view: DefenderView, flagged: Tensor) -> Classifier:
 
 
 def without(view: DefenderView, scores: Tensor, flagged: Tensor) -> Outcome:
-    """What a filter of the training set gives back: its findings, and `retrain`'s model.
+    """What a filter of the training set gives back: its findings, and `retrain`'s model if wanted.
 
     Args:
         view: with the model and the training set.
         scores: float, one per training sample.
         flagged: bool, one per training sample, on the CPU.
     """
-    model = retrain(view, flagged)
+    model = retrain(view, flagged) if view.wants_model else None
     return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})

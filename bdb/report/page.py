@@ -15,6 +15,7 @@ from bdb.report.gallery import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jinja2 import Template
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,18 +38,10 @@ def write(
         facts: what the footer says of the whole.
         methods: what each attack and defense is, by name.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("index.html.j2").render(
+    html = template("index.html.j2").render(
         sentence=_sentence(found.board),
         data=Markup(_data(found)),
         plotly=Markup(get_plotlyjs()),
@@ -60,6 +53,20 @@ def write(
         population=[] if found.models.empty else population.as_tables(found.models),
     )
     artifacts.write_text(path, html)
+
+
+def template(name: str) -> Template:
+    """A template of this package; what it is given is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _sentence(board: pd.DataFrame) -> str:

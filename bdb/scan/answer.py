@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from bdb.errors import printable
 from bdb.models.base import Classifier
 from bdb.scan.ladder import Finding
 from bdb.scan.references import LEAST, SIGNIFICANCE, Rank, References
+from bdb.scan.triggers import Reversed
 
 BLIND_SPOTS = (
     "little poison (1 % and less), after which the weights look like a clean model's",
@@ -29,12 +30,16 @@ class Answer:
         model: with its specification.
         findings: what each detector said.
         references: clean models that are like it, if there are any.
+        accuracy: on the clean images; None without any.
+        triggers: that detectors reversed, and what these do.
     """
 
     path: Path
     model: Classifier
     findings: list[Finding]
     references: References
+    accuracy: float | None = None
+    triggers: list[Reversed] = field(default_factory=list)
 
     @property
     def ranks(self) -> dict[str, Rank]:
@@ -91,6 +96,8 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "complete": not any(finding.reason for finding in answer.findings),
         "calibration": answer.calibration,
         "detectors": [_detector(finding, answer.ranks) for finding in answer.findings],
+        "accuracy": answer.accuracy,
+        "triggers": [_trigger(each) for each in answer.triggers],
         "blind_spots": list(BLIND_SPOTS),
     }
 
@@ -104,4 +111,14 @@ def _detector(finding: Finding, ranks: dict[str, Rank]) -> dict[str, Any]:
         "clean_models": rank.among if rank else 0,
         "not_looked_at": finding.reason or None,
         "seconds": round(finding.seconds, 3),
+    }
+
+
+def _trigger(trigger: Reversed) -> dict[str, Any]:
+    return {
+        "detector": trigger.detector,
+        "class": trigger.label,
+        "asr": trigger.asr,
+        "asr_on_clean_model": trigger.on_clean,
+        "origin": trigger.origin or None,
     }

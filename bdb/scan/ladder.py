@@ -1,20 +1,18 @@
-"""Every registered detector of models that needs no data, the cheapest first, within a budget."""
+"""Every registered detector that what is given suffices for, the cheapest first, in a budget."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bdb import registry
 from bdb.console import say
-from bdb.defenses.base import DefenderView, Defense, Given
+from bdb.defenses.base import DefenderView, Defense, Given, Outcome
 from bdb.errors import line
 from bdb.models import surgery
 from bdb.models.base import Classifier
@@ -24,6 +22,7 @@ from bdb.training.recipes import RECIPES
 
 # Fields that say how often a detector goes through the network.
 _PASSES = ("restarts", "rounds", "steps")
+Fields = Mapping[str, dict[str, Any]]
 
 
 class _OverBudgetError(Exception):
@@ -32,19 +31,21 @@ class _OverBudgetError(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one detector said.
+    """What one detector said of the model.
 
     Attributes:
         detector: its name.
         verdict: as `Outcome.verdict`; None if it did not come to one.
         reason: why it did not.
         seconds: that it took.
+        evidence: as `Outcome.evidence`.
     """
 
     detector: str
     verdict: dict[str, Any] | None = None
     reason: str = ""
     seconds: float = 0.0
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def is_suspicious(self) -> bool:
@@ -59,78 +60,95 @@ class Finding:
         return list(verdict.get("targets", [])) or suspect
 
 
-def detectors(fields: Mapping[str, dict[str, Any]]) -> list[Defense]:
-    """Those that need nothing but the model, the one with the fewest passes first.
+@dataclass(frozen=True)
+class Ladder:
+    """What all detectors of a scan have in common.
 
-    Args:
-        fields: of each, where they are not the defaults.
-
-    Raises:
-        ParamsError: a detector has no such field.
-    """
-    names = registry.names("defense")
-    made = [cast(Defense, registry.get("defense", n).make(**fields.get(n, {}))) for n in names]
-    fitting = [d for d in made if d.stage == "model_level" and d.needs == {"model"}]
-    return sorted(fitting, key=lambda detector: (_passes(detector), detector.name))
-
-
-def climb(
-    model: Classifier,
-    budget: float | None,
-    seed: int,
-    fields: Mapping[str, dict[str, Any]] = MappingProxyType({}),
-) -> Iterator[Finding]:
-    """Ask one detector after the other.
-
-    Args:
-        model: the suspect, in evaluation mode.
-        budget: seconds for all; a detector that is at it when they are over is stopped.
+    Attributes:
+        given: what there is to see; at least the model, in evaluation mode.
+        end: when the budget is used up, by `time.monotonic`.
         seed: of whatever is drawn.
         fields: of each detector, where they are not the defaults.
     """
-    end = time.monotonic() + budget if budget is not None else float("inf")
-    device = devices.pick()
-    for detector in detectors(fields):
+
+    given: Given
+    end: float
+    seed: int
+    fields: Fields = field(default_factory=dict)
+
+    @property
+    def model(self) -> Classifier:
+        """The suspect."""
+        assert self.given.model is not None
+        return self.given.model
+
+    def detectors(self, fits: Callable[[Defense], bool]) -> list[Defense]:
+        """Those that fit and need no more than is given, the one with the fewest images first.
+
+        Raises:
+            ParamsError: a detector has no such field.
+        """
+        names = registry.names("defense")
+        made = [cast(Defense, registry.get("defense", n).make(**self.fields.get(n, {})))
+                for n in names]  # fmt: skip
+        offered = {need for need, value in vars(self.given).items() if value is not None}
+        fitting = [d for d in made if fits(d) and d.needs <= offered]
+        return sorted(fitting, key=lambda detector: (self._cost(detector), detector.name))
+
+    def climb(self) -> Iterator[Finding]:
+        """Ask one detector of models after the other."""
+        for detector in self.detectors(lambda each: each.judges):
+            outcome, reason, seconds = self.ask(detector)
+            verdict = outcome.verdict if outcome else None
+            if verdict is not None and not math.isfinite(verdict["score"]):
+                verdict, reason = None, "its score is no number"
+            evidence = outcome.evidence if outcome and verdict else {}
+            yield Finding(detector.name, verdict, reason, seconds, evidence)
+
+    def ask(self, detector: Defense) -> tuple[Outcome | None, str, float]:
+        """What it finds, or why it did not come to it; and the seconds."""
         began = time.monotonic()
-        if reason := _unfit(detector, model):
-            yield Finding(detector.name, reason=reason)
-            continue
+        if reason := _unfit(detector, self.model):
+            return None, reason, 0.0
+        if began > self.end:
+            return None, "the budget was used up", 0.0
         say(f"{detector.name}: {type(detector).summary()}")
-        verdict, reason = _ask(detector, model, device, end, seed)
-        yield Finding(detector.name, verdict, reason, time.monotonic() - began)
+        try:
+            return self._run(detector), "", time.monotonic() - began
+        except _OverBudgetError:
+            reason = "the budget was used up"
+        except Exception as error:  # whatever odd weights lead a detector to
+            reason = f"it failed: {line(error)[:200]}"
+        return None, reason, time.monotonic() - began
 
+    def _cost(self, detector: Defense) -> int:
+        """Roughly, how many images it looks at."""
+        clean = self.given.clean_set
+        count = len(clean) if clean is not None and "clean_set" in detector.needs else 1
+        for name in _PASSES:
+            count *= int(getattr(detector, name, 1))
+        return count
 
-def _ask(
-    detector: Defense, model: Classifier, device: torch.device, end: float, seed: int
-) -> tuple[dict[str, Any] | None, str]:
-    """Its verdict, or why there is none."""
+    def _run(self, detector: Defense) -> Outcome:
+        view = DefenderView(
+            Given(**{need: getattr(self.given, need) for need in detector.needs}),
+            detector.needs,
+            spec=self.model.spec,
+            recipe=RECIPES["fast"],
+            seed=seeds.derive(self.seed, "scan", detector.name),
+            device=devices.pick(),
+            wants_model=False,
+        )
 
-    def watch(_module: nn.Module, _args: Any) -> None:
-        if time.monotonic() > end:
-            raise _OverBudgetError
+        def watch(_module: nn.Module, _args: Any) -> None:
+            if time.monotonic() > self.end:
+                raise _OverBudgetError
 
-    view = DefenderView(
-        Given(model=model),
-        detector.needs,
-        spec=model.spec,
-        recipe=RECIPES["fast"],
-        seed=seeds.derive(seed, "scan", detector.name),
-        device=device,
-    )
-    hook = view.model.register_forward_pre_hook(watch)
-    try:
-        if time.monotonic() > end:
-            raise _OverBudgetError
-        verdict = detector.run(view).verdict
-        if verdict is None or not math.isfinite(verdict["score"]):
-            return None, "its score is no number"
-        return verdict, ""
-    except _OverBudgetError:
-        return None, "the budget was used up"
-    except Exception as error:  # whatever odd weights lead a detector to
-        return None, f"it failed: {line(error)[:200]}"
-    finally:
-        hook.remove()
+        hook = view.model.register_forward_pre_hook(watch)
+        try:
+            return detector.run(view)
+        finally:
+            hook.remove()
 
 
 def _unfit(detector: Defense, model: Classifier) -> str:
@@ -146,10 +164,3 @@ def _unfit(detector: Defense, model: Classifier) -> str:
     if model.spec.data.num_classes < detector.min_classes:
         return f"it needs {detector.min_classes} classes"
     return ""
-
-
-def _passes(detector: Defense) -> int:
-    passes = 1
-    for name in _PASSES:
-        passes *= int(getattr(detector, name, 1))
-    return passes

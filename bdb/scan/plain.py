@@ -5,11 +5,16 @@ from __future__ import annotations
 from bdb.errors import printable
 from bdb.scan.answer import BLIND_SPOTS, Answer
 from bdb.scan.ladder import Finding
+from bdb.scan.triggers import Reversed
+
+_LOW = 0.5  # accuracy below which the images hardly are the model's
 
 
 def text(answer: Answer) -> str:
     """Lines of text."""
     lines = [headline(answer), *(f"  {line(each, answer)}" for each in answer.findings)]
+    lines += [f"  {trigger(each, answer)}" for each in answer.triggers]
+    lines += [f"  {agreement(answer.accuracy)}"] if answer.accuracy is not None else []
     lines += [verdict(answer), answer.calibration, "no scan of weights alone sees:"]
     lines += [f"  - {spot}" for spot in BLIND_SPOTS]
     return "\n".join(printable(each) for each in lines)
@@ -49,3 +54,19 @@ def said(finding: Finding, answer: Answer) -> str:
         return "nothing"
     named = ", ".join(answer.model.spec.data.classes[k] for k in finding.classes[:5])
     return f"suspicious, class {named}" if named else "suspicious"
+
+
+def trigger(found: Reversed, answer: Answer) -> str:
+    """What a reversed trigger does."""
+    name = answer.model.spec.data.classes[found.label]
+    does = f"{found.detector}'s trigger of class {name} turns {found.asr:.0%} of the clean images"
+    if found.on_clean is None:
+        return does
+    origin = {"natural": ": natural", "its own": ": the suspect's own, planted or not"}
+    return f"{does}, and {found.on_clean:.0%} on the clean model{origin.get(found.origin, '')}"
+
+
+def agreement(accuracy: float) -> str:
+    """How far the clean images' labels are the model's answers."""
+    doubt = "; are classes, size and normalisation right?" if accuracy < _LOW else ""
+    return f"of the clean images the model knows {accuracy:.0%}{doubt}"

@@ -107,6 +107,9 @@ def _check(outcome: Outcome, defense: Defense, inputs: RunInputs, stream: InputS
     if (outcome.model is not None) != defense.mitigates:
         gives = "a model" if outcome.model is not None else "no model"
         raise BdbError(f"{defense.name}: mitigates is {defense.mitigates}, but it gave {gives}")
+    if (outcome.verdict is not None) != defense.judges:
+        gives = "a verdict" if outcome.verdict is not None else "no verdict"
+        raise BdbError(f"{defense.name}: judges is {defense.judges}, but it gave {gives}")
     lengths = {"train": len(inputs.given_train_set), "inputs": len(stream.images)}
     for split, values in (*outcome.scores.items(), *outcome.flagged.items()):
         if values.shape != (lengths[split],):

@@ -1,9 +1,6 @@
 """A scan from the command line, in an empty folder: what it reads, says, and ends with."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,24 +8,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from scanned import bdb
 
 from bdb.datasets.base import DataSpec
+from bdb.defenses.base import Given
 from bdb.errors import SuspectError
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
-from bdb.scan import files, ladder, suspects
+from bdb.scan import files, suspects
+from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
 from bdb.testing import Lab, lab
-
-ROOT = Path(__file__).parents[2]
-
-
-def bdb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "BDB_DEVICE": "cpu"}
-    command = [sys.executable, "-m", "bdb", "scan", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 def test_a_backdoored_model_is_found_in_an_empty_folder(tmp_path: Path, badnets: Lab) -> None:
@@ -55,7 +45,8 @@ def test_a_clean_head_is_not_suspected_and_the_blind_spots_are_said(tmp_path: Pa
 
 def test_a_budget_stops_a_detector_that_is_at_it(badnets: Lab) -> None:
     began = time.monotonic()
-    found = {each.detector: each for each in ladder.climb(badnets.model, 1.0, 0)}
+    ladder = Ladder(Given(model=badnets.model), began + 1.0, 0)
+    found = {each.detector: each for each in ladder.climb()}
     assert time.monotonic() - began < 20
     assert found["head_norm"].is_suspicious
     assert found["mm_bd"].reason == "the budget was used up"
@@ -170,5 +161,5 @@ def test_facts_that_mean_harm_end_in_one_line(
 def test_weights_beyond_all_measure_are_judged_by_none(badnets: Lab) -> None:
     model = models.duplicate(badnets.model)
     model.head.weight.data.fill_(1e38)
-    for each in ladder.climb(model, 3.0, 0):
+    for each in Ladder(Given(model=model), time.monotonic() + 3.0, 0).climb():
         assert each.verdict is None or abs(each.verdict["score"]) < float("inf")

@@ -66,6 +66,7 @@ class NeuralCleanse(PostTraining):
         url="https://doi.org/10.1109/SP.2019.00031",
     )
     needs: ClassVar[frozenset[str]] = frozenset({"model", "clean_set"})
+    judges: ClassVar[bool] = True
     evidence: ClassVar[tuple[str, ...]] = ("trigger", "mask", "norm", "anomaly_index")
     min_classes: ClassVar[int] = 3  # Of two, neither can stand out from the median of both.
 
@@ -93,7 +94,7 @@ class NeuralCleanse(PostTraining):
             "suspect": int(index.argmax()),
             "score": float(index.max()),
         }
-        if len(targets):
+        if len(targets) and view.wants_model:
             found = Triggers(triggers.mask[targets], triggers.pattern[targets])
             self.unlearn(view, found)
         evidence = {
@@ -102,7 +103,8 @@ class NeuralCleanse(PostTraining):
             "norm": norms,
             "anomaly_index": index,
         }
-        return Outcome(model=view.model, verdict=verdict, evidence=evidence)
+        model = view.model if view.wants_model else None
+        return Outcome(model=model, verdict=verdict, evidence=evidence)
 
     def reverse(self, view: DefenderView) -> Triggers:
         """The smallest trigger found for every class."""
