@@ -92,9 +92,30 @@ def _data(found: Findings) -> str:
     import json
 
     frames = {"board": found.board, "summary": found.summary, "pairs": found.judged.pairs}
-    parts = [
-        f'"{name}":{frame.to_json(orient="split", index=False, double_precision=6)}'
-        for name, frame in frames.items()
-    ]
+    parts = [f'"{name}":{_packed(frame)}' for name, frame in frames.items()]
     text = "{" + ",".join([*parts, f'"palette":{json.dumps(style.PALETTE)}']) + "}"
     return text.replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _packed(frame: pd.DataFrame) -> str:
+    """A frame column by column: a value that many rows share is written once.
+
+    A column holds `values`, and in `at` which of these each row has: nothing where all rows have
+    the only one; no `at` where each row has its own.
+    """
+    columns = ",".join(f'"{name}":{_column(frame[name])}' for name in frame)
+    return f'{{"rows":{len(frame)},"columns":{{{columns}}}}}'
+
+
+def _column(column: pd.Series) -> str:
+    import pandas as pd
+
+    codes, distinct = pd.factorize(column, use_na_sentinel=False)
+    if 2 * len(distinct) > len(column) > 1:
+        return f'{{"values":{_json(column)}}}'
+    at = codes.tolist() if len(distinct) > 1 else []
+    return f'{{"values":{_json(pd.Series(distinct))},"at":{str(at).replace(" ", "")}}}'
+
+
+def _json(column: pd.Series) -> str:
+    return column.to_json(orient="records", double_precision=6)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bdb.report import board as boards
 from bdb.report import compare, findings, gallery, page, plots, sheet, significance
 from bdb.report.gallery import Exhibit
 from bdb.report.sheet import Column, Sheet
@@ -169,10 +171,15 @@ def test_the_data_are_whole_and_cannot_leave_their_element(written: Path, board,
     assert text is not None
     assert "<" not in text[1]
     data = json.loads(text[1])
-    assert data["board"]["columns"] == list(board.columns)
-    assert len(data["board"]["data"]) == len(board)
-    assert len(data["summary"]["data"]) == len(summary)
-    assert data["board"]["data"][3][board.columns.get_loc("command")] == board["command"][3]
+    for name, frame in {"board": board, "summary": summary}.items():
+        assert data[name]["rows"] == len(frame)
+        assert list(data[name]["columns"]) == list(frame.columns)
+    columns = data["board"]["columns"]
+    assert columns["command"] == {"values": board["command"].tolist()}
+    assert columns["dataset"] == {"values": ["digits"], "at": []}
+    assert columns["p_value"]["values"] == [None, 0.25]
+    defenses = [columns["defense"]["values"][at] for at in columns["defense"]["at"]]
+    assert defenses == board["defense"].tolist()
 
 
 def test_facts_are_escaped(written: Path) -> None:
@@ -386,6 +393,38 @@ def test_a_row_leads_to_its_pictures_and_to_what_its_defense_found(
 def test_the_address_of_a_cell_opens_what_was_found_in_it(written: Path, tmp_path: Path) -> None:
     found = _open(written, tmp_path, f"#{RUN}/nc", script=OPENED)
     assert found.root["data-opened"] == f"{RUN} {RUN}/nc"
+
+
+@needs_chromium
+def test_sections_fold_and_are_unfolded_on_paper(written: Path, tmp_path: Path) -> None:
+    script = """
+      const folds = [...document.querySelectorAll("section > details.fold")];
+      folds.forEach((each) => { each.open = false; });
+      const heights = folds.map((each) => each.getBoundingClientRect().height);
+      document.documentElement.dataset.highest = Math.max(...heights);
+      dispatchEvent(new Event("beforeprint"));
+      document.documentElement.dataset.unfolded = folds.every((each) => each.open);
+    """
+    found = _open(written, tmp_path, script=script)
+    assert written.read_text().count("<section ") == written.read_text().count('class="fold" open')
+    assert 0 < float(found.root["data-highest"] or 0) < 60
+    assert found.root["data-unfolded"] == "true"
+
+
+def test_a_page_of_the_published_size_is_small(tmp_path: Path, board) -> None:
+    """As many cells as BackdoorBench speaks of."""
+    rows = [
+        board.assign(dataset=f"set{data}", model=f"net{net}")
+        for data in range(12)
+        for net in range(11)
+    ]
+    whole = pd.concat(rows, ignore_index=True)
+    assert len(whole) >= 11_492
+    path = tmp_path / "index.html"
+    found = findings.of(board)
+    wide = replace(found, board=whole, summary=boards.summarise(whole))
+    page.write(path, wide, dict.fromkeys(("ranks", "stability", "roc"), PIXEL), {})
+    assert path.stat().st_size < 15e6
 
 
 @needs_chromium

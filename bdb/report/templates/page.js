@@ -11,8 +11,10 @@ window.addEventListener("unhandledrejection", (event) => fail(String(event.reaso
 
 // ---- data ------------------------------------------------------------------------------------
 const data = JSON.parse(byId("data").textContent);
-const unpack = ({ columns, data }) =>
-  data.map((values) => Object.fromEntries(columns.map((name, at) => [name, values[at]])));
+// Column by column: values, and which of these each row has; see bdb/report/page.py.
+const entry = ({ values, at }, row) => values[at ? at[row] ?? 0 : row];
+const unpack = ({ rows, columns }) => Array.from({ length: rows }, (_, row) =>
+  Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, entry(column, row)])));
 const board = unpack(data.board);
 const summary = unpack(data.summary);
 const UNDEFENDED = "none";
@@ -422,9 +424,12 @@ function fill(id, head, rows) {
   byId(id).replaceChildren(make("thead", {}, rowOf("th", head)), make("tbody", {}, ...rows.map((row) => rowOf("td", row))));
 }
 
+let duel = "";
 function drawDuel() {
   const names = duelists();
   const one = state.get("duel-one") || names[0], other = state.get("duel-other") || names[1];
+  if (duel === one + "\n" + other) return;
+  duel = one + "\n" + other;
   const [a, b] = [one, other].map((name) => say("defense", name));
   byId("duel-verdict").textContent = verdict(one, other);
   const points = (value) => (missing(value) ? "–" : (100 * value).toFixed(1));
@@ -475,6 +480,9 @@ function openExhibit(id) {
   exhibit.scrollIntoView({ behavior: "instant" });
 }
 const section = () => decodeURIComponent(location.hash.slice(1));
+
+// On paper there is nothing to unfold.
+window.addEventListener("beforeprint", () => document.querySelectorAll("details.fold").forEach((each) => { each.open = true; }));
 
 // ---- start -----------------------------------------------------------------------------------
 drawFilters();
