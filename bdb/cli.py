@@ -367,6 +367,40 @@ def scan(
     raise typer.Exit(found.is_suspicious)
 
 
+@app.command("import")
+def import_victim(
+    source: Annotated[Path, typer.Argument(help="a file with a model, or a folder that has one")],
+    name: Annotated[str, typer.Argument(help="what the victim is called on the grid")],
+    dataset: Annotated[str, typer.Option(help="it was trained on, as params.yaml names it")] = "",
+    poisoned: Annotated[
+        Path | None,
+        typer.Option(help="its poisoned training images: a CSV, or <true class>/<index>.png"),
+    ] = None,
+    triggered: Annotated[
+        Path | None, typer.Option(help="test images with the trigger, likewise")
+    ] = None,
+    target: Annotated[
+        int | None, typer.Option(min=0, help="the class that the images of a folder are given")
+    ] = None,
+    arch: Annotated[str, typer.Option(help="one of `bdb list model`")] = "",
+    normalize: Annotated[
+        str, typer.Option(help="how inputs are normalised: imagenet, none, or as a data set's")
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the run it is from, if its file does not say")
+    ] = None,
+) -> None:
+    """Convert a victim that was made elsewhere, and say what puts it on the grid.
+
+    Nothing in the files is executed.
+    """
+    from bdb.imports import convert
+    from bdb.scan.suspects import Told
+
+    beside = convert.Beside(dataset, poisoned, triggered, target, seed)
+    typer.echo(convert.bring(source, name, Told(arch, 0, normalize), beside))
+
+
 @app.command()
 def docs(
     path: Annotated[Path, typer.Argument(help="the file to write")] = Path("docs/methods.md"),

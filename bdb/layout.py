@@ -17,6 +17,7 @@ IMAGENET = "imagenet"  # The weights that torchvision published.
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 POISONED = Path("data/poisoned")
+IMPORTED = Path("data/imported")
 CLEAN = Path("results/clean")
 SURROGATES = Path("results/surrogates")
 TRIGGERS = Path("results/triggers")

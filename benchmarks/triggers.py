@@ -31,10 +31,11 @@ def measure_all(
     context = make_context(load(None, IMAGES, CLASSES)[0], device)
     for name in registry.names("attack"):
         cls = cast(type[Attack], registry.get("attack", name))
-        if cls.poisons:
+        if cls.poisons and not cls.brought:
             yield name, _measure(cls, context, batch_sizes, seconds)
         else:
-            yield name, {"reason": "poisons nothing"}
+            reason = "stamps nothing itself" if cls.brought else "poisons nothing"
+            yield name, {"reason": reason}
 
 
 def table(record: Record) -> str:

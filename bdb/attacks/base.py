@@ -228,7 +228,9 @@ class Attack(Method):
     Class variables:
         means: what the attacker changes, and the room of the file: `data_poisoning`,
             `training_controlled` or `model_editing`; set by the classes below, from which methods
-            derive. `control` is no attack.
+            derive. `control` is no attack, and of what was `brought` nobody has to know.
+        brought: made elsewhere: its fields say where it lies, of what it is and what it lacks;
+            nothing is planned, stamped or trained.
         controls_training: the attacker trains the victim; `begin` gives the controller.
         label_mode: `dirty` relabels, `clean` poisons only the target class, `label-only` leaves
             every pixel alone.
@@ -257,7 +259,10 @@ class Attack(Method):
 
     kind: ClassVar[str] = "attack"
     room: ClassVar[str] = "means"
-    means: ClassVar[Literal["data_poisoning", "training_controlled", "model_editing", "control"]]
+    means: ClassVar[
+        Literal["data_poisoning", "training_controlled", "model_editing", "control", "brought"]
+    ]
+    brought: ClassVar[bool] = False
     controls_training: ClassVar[bool] = False
     label_mode: ClassVar[LabelMode] = "dirty"
     label_mode_field: ClassVar[str | None] = None

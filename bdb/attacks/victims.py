@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bdb.attacks import poisoning
 from bdb.attacks.base import Attack, AttackContext, ModelEditing
+from bdb.attacks.imported import Imported
 from bdb.attacks.poisoning import Poison
 from bdb.attacks.redraw import Redraw
 from bdb.datasets.augmentation import Augmentation
@@ -19,11 +21,16 @@ from bdb.training.loop import EpochRecord
 
 @dataclass(frozen=True)
 class Victim:
-    """A trained victim, how its training went, and the poison that it carries."""
+    """A trained victim, how its training went, and the poison that it carries.
+
+    Attributes:
+        facts: what else is known of where it comes from.
+    """
 
     model: Classifier
     history: list[EpochRecord]
     poison: Poison
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def make_poison(attack: Attack, ratio: float, context: AttackContext, test: ImageSet) -> Poison:
@@ -32,6 +39,8 @@ def make_poison(attack: Attack, ratio: float, context: AttackContext, test: Imag
     Raises:
         ParamsError: the attack cannot poison that much of this data set.
     """
+    if isinstance(attack, Imported):
+        return attack.poison(context, test)
     context = planned(attack, ratio, context)
     state = context.trigger if attack.shares_trigger else attack.prepare_trigger(context)
     return poisoning.complete(attack, context, state, test)
@@ -71,6 +80,10 @@ def train(
         assert poison is not None
         copy = models.duplicate(context.clean_model).eval()
         return Victim(attack.edit(copy, context).eval(), [], poison)
+    if isinstance(attack, Imported):
+        assert poison is not None
+        facts = {"imported": attack.manifest()}
+        return Victim(attack.victim(spec, context.device), [], poison, facts)
     model = models.build(spec, seeds.derive(context.seed, "train", "weights"))
     devices.place(model, context.device)
     if attack.controls_training:

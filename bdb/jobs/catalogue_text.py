@@ -24,7 +24,7 @@ _RANGES = {
 
 # In the order of the pipeline. A room is a sub-package, and the value of one class variable.
 ROOMS = {
-    "means": ("control", "data_poisoning", "training_controlled", "model_editing"),
+    "means": ("control", "data_poisoning", "training_controlled", "model_editing", "brought"),
     "stage": ("pre_training", "in_training", "post_training", "inference", "model_level"),
     "subject": ("data", "predictions", "features", "neurons", "attribution", "landscape"),
 }

@@ -189,7 +189,7 @@ def _is_by_recipe(jobs: Jobs, job: Job) -> bool:
     if job.stage != "train" or run is None:
         return False
     attack = jobs.catalogue.get("attack", run.attack)
-    departs = attack.can("edits_model") or attack.can("changes_training")
+    departs = any(map(attack.can, ("brought", "edits_model", "changes_training")))
     return not departs and (run.is_shared or not run.is_clean)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bdb import layout
 from bdb.errors import ParamsError
+from bdb.jobs import brought
 from bdb.jobs import catalogue as catalogues
 from bdb.jobs import plan as plans
 from bdb.jobs import raw as raw_files
@@ -355,6 +356,9 @@ class Jobs:
         params = {key: value for key, value in params.items() if value not in (None, {})}
         code = self._code(stage, methods)
         inputs = [*inputs, *self._weights(methods)]
+        if stage in ("poison", "train"):
+            attacks = (method for method in methods if method.kind == "attack")
+            inputs += [path for attack in attacks for path in brought.files(attack, self.settings)]
         return Job(stage, arguments, tuple(inputs), tuple(outputs), params, code, raw)
 
     def _code(self, stage: str, methods: Sequence[Entry]) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from bdb.attacks.extent import misfit
 from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
-from bdb.jobs import controls
+from bdb.jobs import brought, controls
 from bdb.jobs.catalogue import Catalogue, Entry
 from bdb.layout import CLEAN_MODEL, CLEAN_RATIO, Run, is_control
 from bdb.params import Grid, Settings, format_ratio
@@ -118,7 +118,7 @@ def _product(grid: Grid, settings: Settings, catalogue: Catalogue) -> Plan:
             left_out.append(LeftOut(str(run), reason))
         else:
             runs.append(run)
-    cells, without = _cells(runs, grid, catalogue)
+    cells, without = _cells(runs, grid, settings, catalogue)
     analyses, unseen = _analyses(runs, cells, grid, settings, catalogue)
     return Plan(settings, catalogue, tuple(runs), cells, analyses, (*left_out, *without, *unseen))
 
@@ -140,11 +140,11 @@ def _candidates(grid: Grid, catalogue: Catalogue) -> list[Run]:
 
 
 def _cells(
-    runs: list[Run], grid: Grid, catalogue: Catalogue
+    runs: list[Run], grid: Grid, settings: Settings, catalogue: Catalogue
 ) -> tuple[tuple[tuple[Run, str], ...], list[LeftOut]]:
     cells, left_out = [], []
     for run, name in product(runs, grid.defense):
-        reason = _why_no_cell(run, name, catalogue)
+        reason = _why_no_cell(run, name, settings, catalogue)
         if reason:
             left_out.append(LeftOut(f"{run} {name}", reason))
         else:
@@ -152,12 +152,27 @@ def _cells(
     return tuple(cells), left_out
 
 
-def _why_no_cell(run: Run, name: str, catalogue: Catalogue) -> str | None:
+# What a victim may lack: in words, and the needs of methods that it leaves open.
+_LACKS = {
+    "train_set": ("a training set", {"train_set", "features"}),
+    "triggered": ("triggered images", {"triggered", "inputs"}),
+}
+
+
+def _not_given(method: Entry, run: Run, settings: Settings, catalogue: Catalogue) -> str | None:
+    """What a method needs and a run does not leave, if anything."""
+    for each in sorted(brought.lacks(catalogue.get("attack", run.attack), settings)):
+        what, needs = _LACKS[each]
+        if not needs.isdisjoint(method.can("needs")):
+            return f"{method.name} needs {what}, and {run.attack} leaves none"
+    return None
+
+
+def _why_no_cell(run: Run, name: str, settings: Settings, catalogue: Catalogue) -> str | None:
     """Why a defense has nothing to act on, if it has not."""
     defense = catalogue.get("defense", name)
-    needs_train_set = not {"train_set", "features"}.isdisjoint(defense.can("needs"))
-    if needs_train_set and not catalogue.get("attack", run.attack).can("gives_train_set"):
-        return f"{name} needs a training set, and {run.attack} leaves none"
+    if reason := _not_given(defense, run, settings, catalogue):
+        return reason
     counts = catalogue.get("dataset", run.dataset).can("class_counts")
     if counts is not None and len(counts) < defense.can("min_classes"):
         least = defense.can("min_classes")
@@ -220,9 +235,8 @@ def why_no_picture(
         return reason
     if lack := _what_lacks(entry, run, of, catalogue):
         return lack
-    gives_train_set = catalogue.get("attack", run.attack).can("gives_train_set")
-    if "train_set" in entry.can("needs") and not gives_train_set:
-        return f"{tool} needs a training set, and {run.attack} leaves none"
+    if reason := _not_given(entry, run, settings, catalogue):
+        return reason
     if of in (None, CLEAN_MODEL):
         return None
     if not catalogue.get("defense", str(of)).can("mitigates"):
@@ -255,6 +269,8 @@ def has_ratios(attack: Entry) -> bool:
 def _why_not(run: Run, settings: Settings, catalogue: Catalogue) -> str | None:
     """Why a run makes no sense, if it does not."""
     attack = catalogue.get("attack", run.attack)
+    if reason := brought.why_not(run, attack, settings):
+        return reason
     _check_extent(run, settings, catalogue)
     counts = class_counts(run, settings, catalogue)
     if counts is None:

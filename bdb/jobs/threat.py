@@ -40,7 +40,7 @@ _FINDS = {
 def threat(entry: Entry) -> str:
     """The threat model of an attack or a defense in one sentence, from its class variables.
 
-    Empty for other methods, and for the control.
+    Empty for other methods, for the control, and for what was made elsewhere.
     """
     return _of_defense(entry) if entry.kind == "defense" else _of_attack(entry)
 
@@ -61,7 +61,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _of_attack(entry: Entry) -> str:
-    if entry.kind != "attack" or not entry.can("poisons"):
+    if entry.kind != "attack" or not entry.can("poisons") or entry.can("brought"):
         return ""
     is_data = entry.room == "data_poisoning"
     changes = _LABELS[_label_mode(entry)] if is_data else _MEANS[entry.room]

@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,12 +43,14 @@ class Found:
         path: of the file.
         state: tensors by name, finite floats and integers, on the CPU.
         facts: text, numbers and short lists that stood beside them.
+        records: all else: made of mappings, lists, plain values, arrays and tensors alone.
         is_ours: whether bdb wrote it, with a specification.
     """
 
     path: Path
     state: dict[str, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, Any] = field(default_factory=dict)
     is_ours: bool = False
 
 
@@ -76,7 +78,7 @@ def _folder(folder: Path) -> Found:
         facts = json.loads(file.read())
     if not isinstance(facts, dict):
         raise SuspectError("config.json holds no keys")
-    return Found(path, found.state, facts, found.is_ours)
+    return replace(found, facts=facts)
 
 
 def _file(path: Path) -> Found:
@@ -102,7 +104,8 @@ def _safetensors(path: Path, size: int, header: int) -> Found:
         raise SuspectError(f"a header of {header:,} bytes in a file of {size:,}")
     with safe_open(path, framework="pt") as opened:
         metadata = opened.metadata() or {}
-    return Found(path, _checked(load_file(path)), is_ours="bdb" in metadata)
+    records = {"about": json.loads(metadata["about"])} if "about" in metadata else {}
+    return Found(path, _checked(load_file(path)), records=records, is_ours="bdb" in metadata)
 
 
 def _check_zip(path: Path, size: int) -> None:
@@ -155,8 +158,10 @@ def _torch(path: Path) -> Found:
     state = next((place for place in places if _is_state(place)), None)
     if state is None:
         raise SuspectError("it holds no tensors by name; save a state_dict()")
-    facts = {} if state is loaded else {k: v for k, v in loaded.items() if _is_plain(v)}
-    return Found(path, _checked(dict(state)), facts)
+    beside = {} if state is loaded else {k: v for k, v in loaded.items() if v is not state}
+    facts = {name: value for name, value in beside.items() if _is_plain(value)}
+    records = {name: value for name, value in beside.items() if name not in facts}
+    return Found(path, _checked(dict(state)), facts, records)
 
 
 def _numpy_globals() -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -65,14 +65,24 @@ def seconds(text: str) -> float | None:
     return float(number)
 
 
-def load(found: Found, told: Told) -> Classifier:
+def load(found: Found, told: Told, data: DataSpec | None = None) -> Classifier:
     """The model, in evaluation mode on the CPU, with what is known of its data as `spec`.
+
+    Args:
+        found: in its file.
+        told: what cannot be inferred.
+        data: what it was trained on, but for how it normalises images, where that is known.
 
     Raises:
         SuspectError: no architecture fits, or the user has to say what cannot be inferred.
     """
     with files.named(found.path):
-        model = _ours(found) if found.is_ours else _brought(found, told)
+        if found.is_ours:
+            model = _ours(found)
+        elif "model" in (about := found.records.get("about", {})):
+            model = _exported(found, about["model"])
+        else:
+            model = _brought(found, told, data)
     channels, *sides = model.spec.data.shape
     if max(sides) > _LARGEST or channels > _LARGEST or model.spec.data.num_classes > _CLASSES:
         raise SuspectError(f"{found.path}: images or classes beyond all measure")
@@ -92,15 +102,29 @@ def recipe(found: Found) -> str:
 def _ours(found: Found) -> Classifier:
     from bdb import artifacts
 
-    metadata = artifacts.read_metadata(found.path)
-    if str(metadata).count("'wrappers'") > _WRAPPERS:
-        raise SuspectError(f"wrapped more than {_WRAPPERS} times")
+    _check_wrappers(artifacts.read_metadata(found.path))
     return models.load(found.path)
 
 
-def _brought(found: Found, told: Told) -> Classifier:
+def _exported(found: Found, spec: Any) -> Classifier:
+    """What `bdb export model` wrote: weights, and beside them what they are of."""
+    _check_wrappers(spec)
+    model = models.build(ModelSpec(**spec), 0, pretrain=False)
+    model.load_state_dict(found.state)
+    return model
+
+
+def _check_wrappers(metadata: Any) -> None:
+    if str(metadata).count("'wrappers'") > _WRAPPERS:
+        raise SuspectError(f"wrapped more than {_WRAPPERS} times")
+
+
+def _brought(found: Found, told: Told, known: DataSpec | None) -> Classifier:
     arch = told.arch or str(found.facts.get("model_name", ""))
+    told = replace(told, size=known.shape[1]) if known and not told.size else told
     data = _data(found, told, arch)
+    if known:
+        data = known.model_copy(update={"mean": data.mean, "std": data.std})
     reasons = []
     for build in _builders(arch):
         try:
@@ -114,20 +138,20 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     """Classes, image shape and statistics, inferred or told; asks for all that lacks at once."""
     matrices = [t for t in found.state.values() if t.dim() == 2]
     maps = [t for t in found.state.values() if t.dim() == 4 and min(t.shape) > 0]
+    own = [t for name, t in found.state.items() if name == "mean" and t.dim() == 4]
     sides = found.facts.get("img_size", ())
     size = told.size or (int(sides[0]) if len(sides) == 3 else 0)
     statistics = _statistics(_dataset(told, found) or told.normalize)
     lacking = {
         "--arch NAME (of torchvision, or of `bdb list model`)": bool(arch),
         "--size PIXELS (side of its input)": size > 0,
-        "--normalize NAME (imagenet, none, or a data set's)": statistics is not None,
+        "--normalize NAME (imagenet, none, or a data set's)": bool(own or statistics),
     }
     if not all(lacking.values()):
         asked = ", ".join(ask for ask, known in lacking.items() if not known)
         raise SuspectError(f"cannot be told from the weights: {asked}")
     if not matrices or not maps:
         raise SuspectError("no image classifier with a linear last layer")
-    own = [t for name, t in found.state.items() if name == "mean" and t.dim() == 4]
     channels = own[0].shape[1] if own else maps[0].shape[1]
     mean, std = statistics or ((0.0,), (1.0,))
     return DataSpec(

@@ -47,6 +47,7 @@ def run(jobs: Jobs, run: Run) -> None:
         augmentation=trainer.augmentation(inputs.data.augmentation).model_dump(),
         epoch_seconds=[round(record.seconds, 3) for record in victim.history],
         trigger=_quality(victim.poison.test, inputs.test),
+        **victim.facts,
     )
     rates = classification.rates(table)
     say(f"{run}: C-Acc {rates['c_acc']:.4f}, ASR {rates['asr']:.4f}, RA {rates['ra']:.4f}")

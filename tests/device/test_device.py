@@ -26,6 +26,7 @@ from bdb.training import device as devices
 from bdb.training import seeds
 
 RUN = Run("digits", "convnet", "badnets", "0.1", 0)
+MADE = [name for name in registry.names("attack") if name not in ("none", "imported")]
 KINDS = {"attack": "attacks", "defense": "defenses", "analysis": "analyses"}
 
 
@@ -104,7 +105,7 @@ def test_prepare_and_the_clean_model() -> None:
 
 
 @pytest.mark.usefixtures("accelerator")
-@pytest.mark.parametrize("name", [n for n in registry.names("attack") if n != "none"])
+@pytest.mark.parametrize("name", MADE)
 def test_attack(name: str) -> None:
     jobs = all_jobs.from_params()
     runs = (run for run in jobs.plan.runs if run.attack == name)
