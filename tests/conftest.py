@@ -76,6 +76,7 @@ class Project:
         (self.folder / ".dvc").mkdir()
         for name in (".gitignore", "config"):
             shutil.copy(ROOT / ".dvc" / name, self.folder / ".dvc")
+        shutil.copytree(ROOT / ".dvc/plots", self.folder / ".dvc/plots")
         for name in ("bdb", "snakemake_logger_plugin_bdb"):
             left_out = shutil.ignore_patterns("__pyc*")
             shutil.copytree(ROOT / name, self.folder / name, ignore=left_out)

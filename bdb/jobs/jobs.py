@@ -258,7 +258,8 @@ class Jobs:
         """The board, the plots and the page."""
         plan = self.plan
         inputs = [layout.metrics(run) for run in plan.runs]
-        inputs += [layout.victim(run) / "provenance.json" for run in plan.runs]
+        kept = ("provenance.json", "history.parquet")
+        inputs += [layout.victim(run) / name for run in plan.runs for name in kept]
         inputs += [layout.features(run).with_name("provenance.json") for run in plan.featured]
         inputs += [layout.cell(run, name) / "provenance.json" for run, name in plan.cells]
         found = [(run, name) for run, name in plan.cells if plan.leaves_evidence(name)]
@@ -383,6 +384,7 @@ REPORT = (
     "statistics.csv",
     "statistics.json",
     "stability.csv",
+    "training.csv",
     "population.csv",
     "population.md",
     "plots/asr.svg",

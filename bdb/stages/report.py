@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bdb import __version__, artifacts, layout
 from bdb.console import say
 from bdb.jobs.jobs import Jobs
+from bdb.jobs.plan import Plan
 from bdb.jobs.threat import threat
 from bdb.report import board as boards
 from bdb.report import findings, gallery, page, plots, population, tables
 from bdb.report.findings import Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run(jobs: Jobs) -> None:
@@ -18,6 +23,7 @@ def run(jobs: Jobs) -> None:
     plan, folder = jobs.plan, layout.RESULTS
     found = findings.of(boards.make(plan), plan.settings.variations)
     _write_tables(found, folder)
+    artifacts.write_text(folder / "training.csv", tables.csv(_training(plan)))
     drawn = plots.write(found, folder / "plots")
     pictures = {path.stem: gallery.embed(path) for path in drawn}
     index = folder / "report" / "index.html"
@@ -41,6 +47,17 @@ def _write_tables(found: Findings, folder: Path) -> None:
     artifacts.write_json(folder / "statistics.json", found.judged.overall)
     artifacts.write_text(folder / "summary.md", boards.markdown(found.summary))
     artifacts.write_text(folder / "population.md", population.markdown(found.models))
+
+
+def _training(plan: Plan) -> pd.DataFrame:
+    """How every victim was trained, a row per epoch."""
+    import pandas as pd
+
+    histories = [
+        artifacts.read_table(layout.victim(run) / "history.parquet").assign(run=str(run))
+        for run in plan.runs
+    ]
+    return pd.concat(histories)[["run", "epoch", "loss", "lr"]]
 
 
 def _methods(jobs: Jobs) -> dict[str, str]:

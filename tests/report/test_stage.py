@@ -5,7 +5,7 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from bdb import params, presets
+from bdb import artifacts, layout, params, presets
 from bdb.jobs import catalogue, plan
 from bdb.jobs.jobs import REPORT, Jobs
 from bdb.report import board as boards
@@ -28,8 +28,20 @@ def write(folder: Path, jobs: Jobs, board: pd.DataFrame, monkeypatch: pytest.Mon
     monkeypatch.chdir(folder)
     monkeypatch.setattr(boards, "make", lambda _: board)
     monkeypatch.setattr(gallery, "make", lambda _: {})
+    for run in jobs.plan.runs:
+        history = pd.DataFrame({"epoch": [0, 1], "loss": [2.0, 0.5], "lr": [0.1, 0.0]})
+        artifacts.write_table(layout.victim(run) / "history.parquet", history)
     report.run(jobs)
     return folder / "results"
+
+
+def test_every_epoch_of_every_victim_has_a_row(
+    jobs: Jobs, board: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = pd.read_csv(write(tmp_path / "it", jobs, board, monkeypatch) / "training.csv")
+    run = "digits/convnet/badnets/0.1/s0"
+    assert curves[curves["run"] == run][["epoch", "loss"]].to_numpy().tolist() == [[0, 2], [1, 0.5]]
+    assert set(curves["run"]) == set(map(str, jobs.plan.runs))
 
 
 def test_a_run_that_took_longer_writes_the_same_bytes_but_for_the_costs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -105,6 +106,9 @@ def test_the_plots_are_pictures_that_need_no_network(made: Any) -> None:
     assert len(pictures) == len(list((made.folder / "results/plots").glob("*.svg"))), shown
     for source in pictures:
         assert source.startswith("data:image/svg") or (made.folder / "shown" / source).is_file()
+    curve = json.loads(ran(made, "plots", "show", "training", "--show-vega"))
+    assert [row["run"] for row in curve["data"]["values"]] == [RUN] * len(curve["data"]["values"])
+    assert curve["encoding"]["color"]["field"] == "run"
     shutil.rmtree(made.folder / "shown")
 
 

@@ -20,6 +20,11 @@ rule report:
             category="Board",
         ),
         report(
+            "results/training.csv",
+            caption="../report/training.rst",
+            category="Board",
+        ),
+        report(
             "results/population.csv",
             caption="../report/population.rst",
             category="Board",
