@@ -1,13 +1,16 @@
-"""What the layers of a network put out, shown batch by batch."""
+"""What the layers of a network put out, batch by batch; and silencing some of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
+from bdb.errors import ParamsError
+from bdb.models import surgery
 from bdb.models.classifier import Classifier, Wrapper
 from bdb.training import inference
 
@@ -41,6 +44,40 @@ def watch(
     ]
     try:
         inference.logits(model, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def with_channels(model: Classifier) -> list[str]:
+    """The layers whose channels are looked at: batch norms over maps, or else the stages.
+
+    What a batch norm puts out is what a defense prunes.
+
+    Raises:
+        ParamsError: the network has neither.
+    """
+    network = core(model)
+    names = list(surgery.batch_norms(network)) or list(network.attention_layers)
+    if not names:
+        raise ParamsError(f"the model {model.spec.architecture!r} has no layers of channels")
+    return names
+
+
+@contextmanager
+def silenced(model: Classifier, channels: Mapping[str, Tensor]) -> Iterator[None]:
+    """Set channels of layers to zero, by the layer's name in the `core`: bool, C."""
+
+    def hush(off: Tensor, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        return output * ~off.to(output.device).view(-1, 1, 1)
+
+    network = core(model)
+    hooks = [
+        network.get_submodule(name).register_forward_hook(partial(hush, off))
+        for name, off in channels.items()
+    ]
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()

@@ -51,22 +51,22 @@ class Task:
 def both(view: AnalysisView, samples: int) -> tuple[Task, Task]:
     """So many images of each task, spread over the classes; needs `test` and `triggered`."""
     clean = common.spread(view.test.labels, samples, view.generator("tasks", CLEAN))
-    stamped = _stamped(view, samples)
+    chosen = stamped(view, samples)
     images, targets = view.triggered.images.cpu(), view.triggered.targets.cpu()
     return (
         Task(CLEAN, view.test.images.cpu()[clean], view.test.labels.cpu()[clean]),
-        Task(BACKDOOR, images[stamped], targets[stamped]),
+        Task(BACKDOOR, images[chosen], targets[chosen]),
     )
 
 
 def pairs(view: AnalysisView, samples: int) -> tuple[Tensor, Tensor]:
     """The images of the backdoor task of `both` without the trigger, and with it."""
-    stamped = _stamped(view, samples)
-    return view.originals().images.cpu()[stamped], view.triggered.images.cpu()[stamped]
+    chosen = stamped(view, samples)
+    return view.originals().images.cpu()[chosen], view.triggered.images.cpu()[chosen]
 
 
-def _stamped(view: AnalysisView, samples: int) -> Tensor:
-    """Positions of triggered images of classes that the trigger is meant for: int64."""
+def stamped(view: AnalysisView, samples: int) -> Tensor:
+    """Positions of so many triggered images, of classes that the trigger is meant for: int64."""
     source = view.triggered.is_source.cpu().nonzero().flatten()
     labels = view.triggered.labels.cpu()[source]
     return source[common.spread(labels, samples, view.generator("tasks", BACKDOOR))]
