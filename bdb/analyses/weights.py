@@ -48,3 +48,35 @@ def _mix(start: Tensor, end: Tensor, t: float) -> Tensor:
     if start.is_floating_point():
         return start.lerp(end, t)
     return start if t < 0.5 else end
+
+
+class Plane:
+    """Networks around another, in two random directions that are normalised by filter.
+
+    Weights of one dimension, which are biases and the scales of norms, stay as they are.
+    """
+
+    def __init__(self, model: Classifier, generator: torch.Generator) -> None:
+        self.model = models.duplicate(model).eval()
+        self.center = {n: p.detach().clone() for n, p in core(self.model).named_parameters()}
+        self.directions = [
+            {n: filters(weight, generator) for n, weight in self.center.items() if weight.ndim > 1}
+            for _ in range(2)
+        ]
+
+    @torch.no_grad()
+    def at(self, x: float, y: float) -> Classifier:
+        """The network so far along each direction; the same object each time."""
+        weights = dict(core(self.model).named_parameters())
+        one, other = self.directions
+        for name in one:
+            weights[name].copy_(self.center[name] + x * one[name] + y * other[name])
+        return self.model
+
+
+def filters(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Random filters, each as long as the weight's own."""
+    drawn = torch.randn(weight.shape, generator=generator).to(weight)
+    lengths = [each.flatten(1).norm(dim=1) for each in (weight, drawn)]
+    ratio = lengths[0] / lengths[1].clamp_min(1e-12)
+    return drawn * ratio.view(-1, *[1] * (weight.ndim - 1))
