@@ -339,6 +339,15 @@ def scan(
     clean_model: Annotated[
         Path | None, typer.Option(help="a model of these data that nobody suspects")
     ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help="folder of images, each of which is to be judged")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="a training set, each sample of which is to be judged")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV to put the score of every image in")
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="folder to put the triggers that were found in")
     ] = None,
@@ -357,9 +366,9 @@ def scan(
     from bdb.scan.suspects import Told
 
     told = Told(arch, size, normalize)
-    asked = scanning.Asked(model, told, budget, seed, population, images, clean_model)
-    found = scanning.scan(asked)
-    outputs.write(found, html, sarif, pictures)
+    brought = scanning.Brought(population, images, clean_model, inputs, train)
+    found = scanning.scan(model, told, brought, budget, seed)
+    outputs.write(found, outputs.Paths(html, sarif, pictures, scores))
     if as_json:
         typer.echo(json.dumps(answer.as_json(found), indent=1))
     else:

@@ -10,6 +10,7 @@ from bdb.errors import printable
 from bdb.models.base import Classifier
 from bdb.scan.ladder import Finding
 from bdb.scan.references import LEAST, SIGNIFICANCE, Rank, References
+from bdb.scan.samples import Sifted
 from bdb.scan.triggers import Reversed
 
 BLIND_SPOTS = (
@@ -32,6 +33,7 @@ class Answer:
         references: clean models that are like it, if there are any.
         accuracy: on the clean images; None without any.
         triggers: that detectors reversed, and what these do.
+        sifted: what detectors said of single images.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Answer:
     references: References
     accuracy: float | None = None
     triggers: list[Reversed] = field(default_factory=list)
+    sifted: list[Sifted] = field(default_factory=list)
 
     @property
     def ranks(self) -> dict[str, Rank]:
@@ -58,6 +61,12 @@ class Answer:
         if combined is None:
             return any(finding.is_suspicious for finding in self.findings)
         return combined.p <= SIGNIFICANCE
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every detector came to an end."""
+        reasons = [each.reason for each in self.findings] + [each.reason for each in self.sifted]
+        return not any(reasons)
 
     @property
     def suspects(self) -> list[str]:
@@ -93,11 +102,12 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "input": list(data.shape),
         "suspicious": answer.is_suspicious,
         "p_value": combined.p if combined else None,
-        "complete": not any(finding.reason for finding in answer.findings),
+        "complete": answer.is_complete,
         "calibration": answer.calibration,
         "detectors": [_detector(finding, answer.ranks) for finding in answer.findings],
         "accuracy": answer.accuracy,
         "triggers": [_trigger(each) for each in answer.triggers],
+        "samples": [_sifted(each) for each in answer.sifted],
         "blind_spots": list(BLIND_SPOTS),
     }
 
@@ -121,4 +131,16 @@ def _trigger(trigger: Reversed) -> dict[str, Any]:
         "asr": trigger.asr,
         "asr_on_clean_model": trigger.on_clean,
         "origin": trigger.origin or None,
+    }
+
+
+def _sifted(found: Sifted) -> dict[str, Any]:
+    flagged = found.flagged.tolist()
+    return {
+        "detector": found.detector,
+        "split": found.split,
+        "images": len(found.names),
+        "flagged": [name for name, hit in zip(found.names, flagged, strict=False) if hit],
+        "not_looked_at": found.reason or None,
+        "seconds": round(found.seconds, 3),
     }

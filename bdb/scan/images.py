@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from bdb import registry
 from bdb.datasets import foreign, own, raw_files
@@ -18,6 +19,7 @@ from bdb.errors import DataError, printable, short
 
 # Which of bdb's readers takes what ends so; folders of images are for the other one.
 _READERS = {".parquet": "parquet", ".csv": "csv", ".npz": "npz"}
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _LEAST = 8  # pixels a side that the readers give
 
 
@@ -58,6 +60,21 @@ def labelled(path: Path, data: DataSpec) -> Images:
     numbers = dict(zip(classes, _numbers(path, classes, data), strict=True))
     known = torch.tensor([numbers[label] for label in labels])
     return Images(names, foreign.reshape(ImageSet.whole(pixels, known), data.shape))
+
+
+def unlabelled(path: Path, data: DataSpec) -> tuple[list[str], Tensor]:
+    """Every PNG and JPEG file in a folder and below, by name: their names, and N x C x H x W.
+
+    Raises:
+        DataError: there is none, or one cannot be read.
+    """
+    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise DataError(f"{path}: no folder with PNG or JPEG files in it")
+    size = max(_LEAST, *data.shape[1:])
+    pixels = raw_files.decode_all(found, size, own.FORMATS)
+    shaped = foreign.reshape(ImageSet.whole(pixels, torch.zeros(len(found)).long()), data.shape)
+    return [printable(str(each.relative_to(path))) for each in found], shaped.images
 
 
 def _reader(path: Path, size: int) -> OwnImages:

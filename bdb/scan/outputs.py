@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from bdb import artifacts
-from bdb.scan import page, triggers
-from bdb.scan import sarif as sarifs
+from bdb.report import tables
+from bdb.scan import page, samples, sarif, triggers
 from bdb.scan.answer import Answer
 
 
-def write(answer: Answer, html: Path | None, sarif: Path | None, pictures: Path | None) -> None:
-    """Write a page, a SARIF log, and the triggers that were found as pictures in a folder.
+@dataclass(frozen=True)
+class Paths:
+    """Where to write what; None is nowhere.
+
+    Attributes:
+        html: a page.
+        sarif: a SARIF log.
+        pictures: a folder for the triggers that were found.
+        scores: a CSV with the scores of single images.
+    """
+
+    html: Path | None = None
+    sarif: Path | None = None
+    pictures: Path | None = None
+    scores: Path | None = None
+
+
+def write(answer: Answer, to: Paths) -> None:
+    """Write the answer in the forms that are wanted.
 
     Raises:
         ArtifactError: a path cannot be written to.
     """
-    if html:
-        artifacts.write_text(html, page.html(answer))
-    if sarif:
-        artifacts.write_text(sarif, json.dumps(sarifs.document(answer), indent=1) + "\n")
-    if pictures:
-        triggers.save(answer.triggers, pictures)
+    if to.html:
+        artifacts.write_text(to.html, page.html(answer))
+    if to.sarif:
+        artifacts.write_text(to.sarif, json.dumps(sarif.document(answer), indent=1) + "\n")
+    if to.pictures:
+        triggers.save(answer.triggers, to.pictures)
+    if to.scores:
+        artifacts.write_text(to.scores, tables.csv(samples.table(answer.sifted)))

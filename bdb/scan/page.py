@@ -24,6 +24,7 @@ def html(answer: Answer) -> str:
         detectors=[_row(each, answer) for each in answer.findings],
         agreement=agreement,
         triggers=pictures,
+        samples=[printable(text) for text in plain.samples(answer)],
         blind_spots=BLIND_SPOTS,
         facts={"model": printable(str(answer.path)), "bdb": __version__},
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bdb.errors import printable
 from bdb.scan.answer import BLIND_SPOTS, Answer
 from bdb.scan.ladder import Finding
+from bdb.scan.samples import Sifted, votes
 from bdb.scan.triggers import Reversed
 
+_MOST = 5  # images that are named
 _LOW = 0.5  # accuracy below which the images hardly are the model's
 
 
@@ -15,6 +17,7 @@ def text(answer: Answer) -> str:
     lines = [headline(answer), *(f"  {line(each, answer)}" for each in answer.findings)]
     lines += [f"  {trigger(each, answer)}" for each in answer.triggers]
     lines += [f"  {agreement(answer.accuracy)}"] if answer.accuracy is not None else []
+    lines += [f"  {each}" for each in samples(answer)]
     lines += [verdict(answer), answer.calibration, "no scan of weights alone sees:"]
     lines += [f"  - {spot}" for spot in BLIND_SPOTS]
     return "\n".join(printable(each) for each in lines)
@@ -70,3 +73,27 @@ def agreement(accuracy: float) -> str:
     """How far the clean images' labels are the model's answers."""
     doubt = "; are classes, size and normalisation right?" if accuracy < _LOW else ""
     return f"of the clean images the model knows {accuracy:.0%}{doubt}"
+
+
+def samples(answer: Answer) -> list[str]:
+    """What was said of single images."""
+    return [*(sifted(each) for each in answer.sifted), *most_flagged(answer)]
+
+
+def sifted(found: Sifted) -> str:
+    """How many images a detector flags."""
+    of = {"inputs": "inputs", "train": "training samples"}[found.split]
+    if found.reason:
+        return f"{found.detector}: {of} not looked at, since {found.reason}"
+    count = int(found.flagged.sum())
+    return f"{found.detector}: flags {count} of {len(found.names)} {of} ({found.seconds:.1f} s)"
+
+
+def most_flagged(answer: Answer) -> list[str]:
+    """Of inputs and of training samples, those that most detectors flag."""
+    said = []
+    for split in dict.fromkeys(each.split for each in answer.sifted):
+        counts, judging = votes(answer.sifted, split)
+        named = ", ".join(f"{name} ({count} of {judging})" for name, count in counts[:_MOST])
+        said += [f"flagged by most: {named}"] if named else []
+    return said

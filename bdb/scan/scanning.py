@@ -6,10 +6,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdb.defenses.base import Given
+import torch
+
+from bdb.defenses.base import Given, Split
+from bdb.defenses.features import VictimFeatures, extract
 from bdb.errors import SuspectError
 from bdb.models.base import Classifier
-from bdb.scan import files, images, references, suspects, triggers
+from bdb.scan import files, images, references, samples, suspects, triggers
 from bdb.scan.answer import Answer
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
@@ -17,56 +20,80 @@ from bdb.training import inference
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user wants to know.
+class Brought:
+    """What the user brings beside the model, as paths.
 
     Attributes:
-        path: of the model.
-        told: what the user says of it.
-        budget: for all detectors, as `60s`; empty is without a limit.
-        seed: of whatever detectors draw.
-        population: clean models to compare with; None is what bdb brings.
+        population: clean models to compare with; None is what bdb has.
         images: clean ones, under their classes.
         clean_model: another model of these data, which nobody suspects.
+        inputs: images that are to be judged.
+        train: a training set, under the labels given, that is to be judged.
     """
 
-    path: Path
-    told: Told
-    budget: str = ""
-    seed: int = 0
     population: Path | None = None
     images: Path | None = None
     clean_model: Path | None = None
+    inputs: Path | None = None
+    train: Path | None = None
 
 
-def scan(asked: Asked) -> Answer:
-    """Read a model, and ask the detectors about it.
+def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> Answer:
+    """Read a model, and ask the detectors about it and about the images.
+
+    Args:
+        path: of the model.
+        told: what the user says of it.
+        brought: what there is beside it.
+        budget: for all detectors, as `60s`; empty is without a limit.
+        seed: of whatever detectors draw.
 
     Raises:
         BdbError: something cannot be read, or is refused.
     """
-    seconds = suspects.seconds(asked.budget)
-    found = files.read(asked.path)
-    model = suspects.load(found, asked.told)
-    alike = references.find(asked.population, model.spec, suspects.recipe(found))
-    clean = images.labelled(asked.images, model.spec.data).images if asked.images else None
-    other = _other(asked, model)
+    seconds = suspects.seconds(budget)
+    found = files.read(path)
+    model = suspects.load(found, told)
+    alike = references.find(brought.population, model.spec, suspects.recipe(found))
+    other = _other(brought, told, model)
+    names, given = _given(brought, model)
     end = time.monotonic() + (float("inf") if seconds is None else seconds)
-    ladder = Ladder(Given(model=model, clean_set=clean), end, asked.seed, alike.fields)
+    ladder = Ladder(given, end, seed, alike.fields)
+    sifted = [each for split in names for each in samples.sift(ladder, split, names[split])]
     findings = list(ladder.climb())
+    clean = given.clean_set
     accuracy = inference.accuracy(model, clean.images, clean.labels) if clean else None
     reversed_ = list(triggers.test(findings, model, clean, other)) if clean else []
-    return Answer(asked.path, model, findings, alike, accuracy, reversed_)
+    return Answer(path, model, findings, alike, accuracy, reversed_, sifted)
 
 
-def _other(asked: Asked, model: Classifier) -> Classifier | None:
+def _given(brought: Brought, model: Classifier) -> tuple[dict[Split, list[str]], Given]:
+    """What there is to see: the images, and the names of those that are to be judged."""
+    names: dict[Split, list[str]] = {}
+    data = model.spec.data
+    clean = images.labelled(brought.images, data).images if brought.images else None
+    inputs = train = features = None
+    if brought.inputs:
+        if clean is None:
+            raise SuspectError("--inputs: what is usual of inputs, clean --images have to say")
+        names["inputs"], inputs = images.unlabelled(brought.inputs, data)
+    if brought.train:
+        delivered = images.labelled(brought.train, data)
+        names["train"], train = delivered.names, delivered.images
+    if train is not None and model.has_features:
+        known = clean if clean is not None else train[torch.arange(0)]
+        features = VictimFeatures(*(extract(model, each.images) for each in (train, known)))
+    return names, Given(model, train, clean, inputs, features)
+
+
+def _other(brought: Brought, told: Told, model: Classifier) -> Classifier | None:
     """The clean model, which has to take the same images and know as many classes."""
-    if asked.clean_model is None:
+    if brought.clean_model is None:
         return None
-    if asked.images is None:
+    if brought.images is None:
         raise SuspectError("--clean-model says where triggers come from, and these need --images")
-    other = suspects.load(files.read(asked.clean_model), asked.told)
+    other = suspects.load(files.read(brought.clean_model), told)
     ours, theirs = model.spec.data, other.spec.data
     if (ours.shape, ours.num_classes) != (theirs.shape, theirs.num_classes):
-        raise SuspectError(f"{asked.clean_model}: takes other images than the suspect, or classes")
+        raise SuspectError(f"{brought.clean_model}: other images than the suspect's, or classes")
     return other

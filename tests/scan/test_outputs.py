@@ -18,6 +18,8 @@ from bdb.models.base import ModelSpec
 from bdb.scan import outputs, page, references, sarif
 from bdb.scan.answer import Answer
 from bdb.scan.ladder import Finding
+from bdb.scan.outputs import Paths
+from bdb.scan.samples import Sifted
 from bdb.scan.triggers import Reversed
 from bdb.testing import Lab
 
@@ -125,7 +127,8 @@ def answer() -> Answer:
     trigger = Reversed("nc", 0, torch.rand(3, 32, 32), 0.93, 0.02)
     beside = references.find(None, spec, "fast")
     model = models.build(spec, 0).eval()
-    return Answer(Path("a model <i>.pt"), model, findings, beside, 0.98, [trigger])
+    sifted = Sifted("strip", "inputs", ["<u>.png"], torch.ones(1), torch.tensor([True]))
+    return Answer(Path("a model <i>.pt"), model, findings, beside, 0.98, [trigger], [sifted])
 
 
 def test_the_log_has_what_the_standard_requires(answer: Answer) -> None:
@@ -171,10 +174,17 @@ def test_the_page_needs_no_network_and_runs_nothing(answer: Answer) -> None:
     tags = Tags()
     tags.feed(text)
     assert "script" not in tags.found
-    assert not {"b", "i"} & set(tags.found)
+    assert not {"b", "i", "u"} & set(tags.found)
     assert all(link.startswith("data:") for link in tags.links)
     assert not re.search("https?://", text)
-    for part in ("Suspicious, says head_norm", "0 of 50", "planted or not", "little poison", "98%"):
+    for part in (
+        "Suspicious, says head_norm",
+        "0 of 50",
+        "planted or not",
+        "little poison",
+        "98%",
+        "flags 1 of 1",
+    ):
         assert part in text
     assert "alert(1)" in text
 
@@ -193,6 +203,6 @@ def test_they_are_written_beside_what_is_printed(tmp_path: Path, badnets: Lab) -
 def test_what_cannot_be_written_is_said(answer: Answer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "x"
-    for html, log, pictures in ((path, None, None), (None, path, None), (None, None, path)):
+    for to in (Paths(html=path), Paths(sarif=path), Paths(pictures=path), Paths(scores=path)):
         with pytest.raises(ArtifactError, match="cannot be written"):
-            outputs.write(answer, html, log, pictures)
+            outputs.write(answer, to)

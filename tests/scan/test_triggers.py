@@ -144,7 +144,7 @@ def test_a_clean_model_needs_images_and_the_same_classes(tmp_path: Path, badnets
     options = ("--images", "clean", "--clean-model", "other.safetensors")
     done = bdb(tmp_path, "model.safetensors", *options)
     assert done.returncode == 2
-    assert "takes other images than the suspect, or classes" in done.stderr
+    assert "other images than the suspect's, or classes" in done.stderr
 
 
 def test_detectors_are_found_by_what_they_say_and_need(badnets: Lab) -> None:
