@@ -41,6 +41,11 @@ class Responses:
         return self.clean[self.choice.twins]
 
     @property
+    def both(self) -> Tensor:
+        """The answers to the clean images, and then those to the triggered ones: N + T x C."""
+        return torch.cat([self.clean, self.triggered])
+
+    @property
     def difference(self) -> Tensor:
         """What the trigger adds to each channel's answer, on average: float32, C."""
         return (self.triggered - self.twins).mean(0)
@@ -109,6 +114,11 @@ def respond(view: AnalysisView, layer: str, images: Tensor) -> Tensor:
             return seen[layer].mean((2, 3))
 
         return inference.in_batches(compute, images, view.device)
+
+
+def top(answers: Tensor, count: int) -> Tensor:
+    """Positions of the largest of one channel's answers, largest first: int64."""
+    return answers.argsort(descending=True, stable=True)[:count]
 
 
 @torch.no_grad()

@@ -13,7 +13,14 @@ from bdb.report.style import save_svg
 from bdb.testing import lab, quick
 
 NAMES = ("$a_{", "$x^2$", "<b>&amp;", "a|b", "\u72ac", "\U0001f600", "%s", "\\frac", "'\"", "{0}")
-NAMING = {"confusion", "gradcam", "triggers", "tsne"}  # the tools that write classes by name
+NAMING = {
+    "activation_classes",
+    "confusion",
+    "gradcam",
+    "top_images",
+    "triggers",
+    "tsne",
+}  # the tools that write classes by name
 
 
 @pytest.mark.parametrize("tool", registry.names("analysis"))

@@ -70,6 +70,6 @@ def test_the_picture_has_a_bar_for_each_channel_and_names_the_furthest(view_of) 
     below = picture.figure.axes[1]
     heights = [bar.get_height() for bar in below.patches]
     np.testing.assert_allclose(heights, picture.table["difference"])
-    note = " ".join(picture.figure._supxlabel.get_text().split())
+    note = " ".join(picture.figure.get_supxlabel().split())
     assert f"furthest channel {picture.table['channel'][0]}:" in note
-    assert "no channel at all" in Activations().run(view_of("none")).figure._supxlabel.get_text()
+    assert "no channel at all" in Activations().run(view_of("none")).figure.get_supxlabel()
