@@ -35,7 +35,7 @@ class FeatureMaps(OfNeurons):
 
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
 
-    samples: int = Field(100, ge=10, le=5000, description="clean test images, of every class")
+    samples: int = Field(100, ge=1, le=5000, description="images measured, spread over classes")
     channels: int = Field(2, ge=1, le=8, description="channels shown of each stage")
     shown: int = Field(2, ge=1, le=6, description="images shown, of those measured")
 
@@ -46,11 +46,10 @@ class FeatureMaps(OfNeurons):
             ParamsError: the model has no stages.
         """
         channels.layer_of(view.model, None, self.name)
-        choice = common.choose(view, self.samples, self.name)
-        pair = choice.clean.images[choice.twins], choice.triggered.images
+        rows, *pair = common.pairs(view, self.samples, self.name)
         table = _table(view, *pair)
         draws = view.generator(self.name, "shown")
-        pick = common.spread(choice.triggered.labels, self.shown, draws)
+        pick = common.spread(view.triggered.labels.cpu()[rows], self.shown, draws)
         most = table.groupby("layer", sort=False).head(self.channels)
         return Picture(_draw(view, table, most, [images[pick] for images in pair]), table)
 
