@@ -7,10 +7,14 @@ import torch
 from bdb.analyses.features.cka import CKA
 from bdb.analyses.similarity import cka, gram, grams
 from bdb.models import base as models
+from bdb.models.base import Classifier
 from bdb.testing import lab
 
-VICTIM = lab("badnets")
-VIEW = VICTIM.analyst_view(CKA.needs)
+
+def look(defended: Classifier, samples: int):
+    """The table, with another defended model."""
+    view = lab("badnets").analyst_view(CKA.needs)
+    return CKA(samples=samples).run(replace(view, given={**view.given, "defended": defended})).table
 
 
 def test_cka_follows_its_definition() -> None:
@@ -29,9 +33,10 @@ def test_cka_heeds_neither_rotation_nor_scale_nor_shift() -> None:
 
 
 def test_layers_come_in_the_order_of_a_pass_and_wrappers_do_not_matter() -> None:
-    images = VICTIM.test.images[:10]
-    plain = grams(VICTIM.model, images)
-    wrapped = grams(models.wrap(models.duplicate(VICTIM.model), "feature_mask").eval(), images)
+    victim = lab("badnets")
+    images = victim.test.images[:10]
+    plain = grams(victim.model, images)
+    wrapped = grams(models.wrap(models.duplicate(victim.model), "feature_mask").eval(), images)
     assert next(iter(plain)) == "stem.0"
     assert list(plain)[-1] == "head"
     for name, found in plain.items():
@@ -39,15 +44,14 @@ def test_layers_come_in_the_order_of_a_pass_and_wrappers_do_not_matter() -> None
 
 
 def test_a_network_sees_as_its_twin() -> None:
-    view = replace(VIEW, given={**VIEW.given, "defended": VICTIM.model})
-    table = CKA(samples=50).run(view).table
+    table = look(lab("badnets").model, 50)
     twins = table[(table["one"] == "defended") & (table["other"] == "victim")]
     np.testing.assert_allclose(twins["cka"], 1, rtol=1e-6)
 
 
 def test_the_backdoor_parts_victim_and_clean_model_where_triggers_are_mixed_in() -> None:
-    tuned = VICTIM.defend("ft", epochs=40, batch_size=32, lr=0.2).model
-    table = CKA(samples=200).run(replace(VIEW, given={**VIEW.given, "defended": tuned})).table
+    tuned = lab("badnets").defend("ft", epochs=40, batch_size=32, lr=0.2).model
+    table = look(tuned, 200)
     last = table[table["layer"] == "head"].set_index(["one", "other", "split"])["cka"]
     parted = last["victim", "clean model", "mixed"]
     assert parted < last["victim", "clean model", "clean"] - 0.1

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -6,21 +7,26 @@ import pytest
 from bdb.analyses.landscape.connectivity import Connectivity, barrier
 from bdb.analyses.weights import Path
 from bdb.models import base as models
+from bdb.models.base import Classifier
 from bdb.testing import lab
 
-VICTIM = lab("badnets")
-VIEW = VICTIM.analyst_view(Connectivity.needs)
-TUNED = VICTIM.defend("ft", epochs=40, batch_size=32, lr=0.2).model
+
+@cache
+def tuned() -> Classifier:
+    model = lab("badnets").defend("ft", epochs=40, batch_size=32, lr=0.2).model
+    assert model is not None
+    return model
 
 
 def walk(defended, **fields):
-    view = replace(VIEW, given={**VIEW.given, "defended": defended})
+    view = lab("badnets").analyst_view(Connectivity.needs)
+    view = replace(view, given={**view.given, "defended": defended})
     return Connectivity(samples=200, **fields).run(view)
 
 
 def test_a_network_on_the_way_has_its_share_of_each_weight() -> None:
-    path = Path(VICTIM.model, TUNED)
-    start, end = VICTIM.model.state_dict(), TUNED.state_dict()
+    path = Path(lab("badnets").model, tuned())
+    start, end = lab("badnets").model.state_dict(), tuned().state_dict()
     for t in (0.0, 0.25, 1.0):
         for name, tensor in path.at(t).state_dict().items():
             expected = (1 - t) * start[name].double() + t * end[name].double()
@@ -30,7 +36,7 @@ def test_a_network_on_the_way_has_its_share_of_each_weight() -> None:
 
 @pytest.mark.parametrize("statistics", ["relearned", "interpolated"])
 def test_the_ends_are_the_victim_and_its_defended_model(statistics: str) -> None:
-    table = walk(TUNED, points=3, batch_norm=statistics).table
+    table = walk(tuned(), points=3, batch_norm=statistics).table
     assert table["t"].tolist() == [0, 0.5, 1]
     assert table["asr"].iloc[0] > 0.9
     assert table["asr"].iloc[-1] < 0.2
@@ -38,14 +44,14 @@ def test_the_ends_are_the_victim_and_its_defended_model(statistics: str) -> None
 
 
 def test_from_the_victim_to_itself_nothing_changes() -> None:
-    table = walk(VICTIM.model, points=4, batch_norm="interpolated").table
+    table = walk(lab("badnets").model, points=4, batch_norm="interpolated").table
     for column in ("clean_loss", "asr", "c_acc", "backdoor_loss"):
         np.testing.assert_allclose(table[column], table[column].iloc[0], rtol=1e-3, atol=1e-5)
 
 
 def test_tuning_stays_in_the_valley_and_another_seed_lies_beyond_a_barrier() -> None:
     other = lab("none", 0.0, seed=1).model
-    near, far = (walk(model, points=5).table for model in (TUNED, other))
+    near, far = (walk(model, points=5).table for model in (tuned(), other))
     rises = [barrier(t["t"].to_numpy(), t["clean_loss"].to_numpy()) for t in (near, far)]
     assert rises[1] > 2 * rises[0]
 
@@ -56,6 +62,6 @@ def test_a_barrier_is_what_lies_above_the_line() -> None:
 
 
 def test_what_is_around_the_network_stays_around_it() -> None:
-    wrapped = models.wrap(models.duplicate(TUNED), "stamped", side=2, value=1.0, shift=1).eval()
+    wrapped = models.wrap(models.duplicate(tuned()), "stamped", side=2, value=1.0, shift=1).eval()
     table = walk(wrapped, points=2).table
     assert table["c_acc"].max() < 0.5  # All labels are moved by one, at both ends.
