@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from bdb.analyses import common
 from bdb.analyses.base import AnalysisView
+from bdb.errors import ParamsError
 from bdb.report import style
 from bdb.training import inference
 
@@ -60,8 +61,16 @@ def both(view: AnalysisView, samples: int) -> tuple[Task, Task]:
 
 
 def pairs(view: AnalysisView, samples: int) -> tuple[Tensor, Tensor]:
-    """The images of the backdoor task of `both` without the trigger, and with it."""
+    """The images of the backdoor task of `both` without the trigger, and with it.
+
+    Raises:
+        ParamsError: there are none.
+    """
     chosen = stamped(view, samples)
+    if not len(chosen):
+        raise ParamsError(
+            f"attack: no test image is of a class that {view.run.attack} is meant for"
+        )
     return view.originals().images.cpu()[chosen], view.triggered.images.cpu()[chosen]
 
 

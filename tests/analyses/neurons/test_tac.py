@@ -1,5 +1,7 @@
 """A backdoor hangs on the channels that the trigger moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from bdb.analyses import layers
 from bdb.analyses.changes import changes, first, ranked
 from bdb.analyses.neurons.tac import TriggerActivatedChange
+from bdb.errors import ParamsError
 from bdb.models import base as models
 from bdb.models import surgery
 from bdb.testing import lab
@@ -84,3 +87,10 @@ def test_the_picture_shows_every_channel(view_of) -> None:
     assert sum(len(line.get_xdata()) for line in left.lines) == len(picture.table)
     names = [text.get_text() for text in left.get_xticklabels()]
     assert names == picture.table["layer"].unique().tolist()
+
+
+def test_a_trigger_that_is_meant_for_no_test_image_is_refused(view_of) -> None:
+    view = view_of("badnets")
+    meant = replace(view.triggered, is_source=torch.zeros_like(view.triggered.is_source))
+    with pytest.raises(ParamsError, match="no test image is of a class that badnets is meant for"):
+        TriggerActivatedChange().run(replace(view, given={**view.given, "triggered": meant}))
