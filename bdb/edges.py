@@ -22,7 +22,7 @@ from bdb.defenses.base import Defense
 from bdb.errors import BdbError
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
-from bdb.testing import CPU, Lab, check_plan, digits, make_lab, narrow, quick, run_checked
+from bdb.testing import CPU, Lab, check_plan, digits, make_lab, narrow, run_checked
 from bdb.training import seeds
 from bdb.training.recipes import Recipe
 
@@ -204,7 +204,7 @@ def check_defense_edge(cls: type[Defense], name: str, **fields: Any) -> None:
         Exception: whatever else it raises.
     """
     try:
-        run_checked(cls(**(quick(cls) | fields)), edge_lab(name))
+        run_checked(cls(**(narrow(cls) | fields)), edge_lab(name))
     except BdbError as error:
         _check_message(str(error), {*cls.model_fields, "clean_set"})
 

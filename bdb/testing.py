@@ -346,8 +346,8 @@ def quick(cls: type[Method]) -> dict[str, Any]:
     }
 
 
-def narrow(cls: type[Attack]) -> dict[str, Any]:
-    """Fields that shorten an attack and make the networks that it trains narrow."""
+def narrow(cls: type[Method]) -> dict[str, Any]:
+    """Fields that shorten a method and make the networks that it trains narrow."""
     width = cls.model_fields.get("width")
     networks = {"width": min(width.default, 4)} if width and width.annotation is int else {}
     return quick(cls) | networks
@@ -382,7 +382,7 @@ def check_defense(cls: type[Defense], **fields: Any) -> None:
         BdbError: its model's certificates are not of their form.
         UndeclaredNeedError: it reads what it does not declare.
     """
-    defense = cls(**(quick(cls) | fields))
+    defense = cls(**(narrow(cls) | fields))
     victim = _small_victim()
     outcome, again = (run_checked(defense, victim) for _ in range(2))
     for where, scores in outcome.scores.items():

@@ -22,7 +22,7 @@ from bdb.testing import (
     digits,
     make_context,
     make_lab,
-    quick,
+    narrow,
     run_checked,
 )
 from bdb.training.recipes import Recipe
@@ -81,7 +81,7 @@ def test_what_asks_for_no_batch_norm_runs_without(name: str, plain: Lab) -> None
     assert issubclass(cls, Defense)
     if "batch_norm" not in cls.requires:  # Else it is left out of the plan: test_plan.py
         assert cls.requires <= Plain.offers
-        outcome = run_checked(cls(**quick(cls)), plain)
+        outcome = run_checked(cls(**narrow(cls)), plain)
         if outcome.model is not None:
             check_wrapper(outcome.model)
 

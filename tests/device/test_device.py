@@ -21,7 +21,7 @@ from bdb.jobs import jobs as all_jobs
 from bdb.jobs.job import Job
 from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
-from bdb.testing import quick
+from bdb.testing import narrow
 from bdb.training import device as devices
 from bdb.training import seeds
 
@@ -38,7 +38,7 @@ def parameters() -> dict[str, Any]:
     raw["datasets"] = {"digits": {"train_share": 0.3, "crop_padding": 2, "flip": True}}
     raw["models"] = {"convnet": {"width": 8}}
     for kind, section in KINDS.items():
-        raw[section] = {name: quick(registry.get(kind, name)) for name in registry.names(kind)}
+        raw[section] = {name: narrow(registry.get(kind, name)) for name in registry.names(kind)}
     raw["attacks"]["inputaware"]["width"] = 2
     raw["attacks"]["narcissus"]["foreign"] = "letters"  # embedded
     raw["training"] = {"recipe": "fast", "epochs": 2}
