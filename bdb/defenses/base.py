@@ -33,9 +33,10 @@ class Outcome:
         model: the defended classifier; None leaves the victim as it is.
         scores: per split, float, one per sample, higher is more suspicious.
         flagged: per split, bool, one per sample. Flagged inputs count as rejected.
-        verdict: what is said of the model as a whole, as JSON: `backdoored` (bool), and if there
-            are any `targets` (suspected classes), `score` (higher is more suspicious) and `suspect`
-            (the most suspicious class, whether or not that is enough).
+        verdict: what is said of the model as a whole, as JSON: `backdoored` (bool; left out by a
+            method that has no threshold of its own), and if there are any `targets` (suspected
+            classes), `score` (higher is more suspicious) and `suspect` (the most suspicious class,
+            whether or not that is enough).
         evidence: what was found, by the names that the class declares. Row k is of class k, or one
             row is of all classes: images (K x C x H x W) and masks (K x 1 x H x W), float in
             [0, 1], and numbers (float, K).

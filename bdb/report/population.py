@@ -96,7 +96,7 @@ def models(board: pd.DataFrame) -> pd.DataFrame:
     """A row per model and detector that gives a score: `COLUMNS`.
 
     `label` is `clean`, `backdoored` from an undefended ASR of 90 % on, or `failed`. `setting` is
-    without the fields of the attack.
+    without the fields of the attack. `flagged` is missing where the method decides nothing.
     """
     keys = [*_ALIKE[:4], "attack", "poison_ratio", "seed"]
     undefended = board["defense"] == UNDEFENDED
@@ -110,7 +110,7 @@ def models(board: pd.DataFrame) -> pd.DataFrame:
         "setting": _shared(rows),
         "label": label,
         "asr": reached,
-        "flagged": rows["backdoored"].astype(bool),
+        "flagged": rows["backdoored"].astype("boolean"),
     }
     return rows.assign(**facts)[COLUMNS].reset_index(drop=True)
 
@@ -130,7 +130,8 @@ def read(path: Path) -> pd.DataFrame:
         table = table[COLUMNS].astype(dict.fromkeys(_NUMBERS, float))
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"{path}: not a population of this version ({error})") from None
-    return table.assign(flagged=table["flagged"] == "True")
+    decided = table["flagged"].map({"True": True, "False": False})
+    return table.assign(flagged=decided.astype("boolean"))
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +158,7 @@ def _worth(group: pd.DataFrame) -> list[float]:
     limit = verdicts.threshold(scores[pool], FALSE_POSITIVE_RATE)
     known = np.isfinite(limit)
     at_limit = (_share(high > limit), _share(scores[beside] > limit)) if known else (np.nan,) * 2
-    own = _share(bad["flagged"].to_numpy()), _share(clean["flagged"].to_numpy())
+    own = _flagged(bad), _flagged(clean)
     costs = (float(group[name].mean()) for name in ("seconds", "memory_mb"))
     counts = len(clean), len(bad), verdicts.auroc(high, scores), *interval, len(pool)
     return [*counts, *at_limit, *own, _top1(bad), *costs]
@@ -168,6 +169,11 @@ def _top1(bad: pd.DataFrame) -> float:
     targets = pd.to_numeric(bad["targets"], errors="coerce")
     known = targets.notna() & bad["suspect"].notna()
     return _share((targets == bad["suspect"])[known].to_numpy())
+
+
+def _flagged(rows: pd.DataFrame) -> float:
+    """How many of the models the method's own decision calls backdoored; NaN if it makes none."""
+    return _share(rows["flagged"].dropna().to_numpy(dtype=bool))
 
 
 def _share(mask: np.ndarray) -> float:
@@ -186,7 +192,7 @@ def by_attack(table: pd.DataFrame) -> pd.DataFrame:
         for (attack, ratio, label), rest in kinds:
             scores = rest["score"].to_numpy(dtype=float)
             found = verdicts.auroc(scores, clean) if label != "clean" else np.nan
-            facts = (attack, ratio, label, len(rest), found, float(rest["flagged"].mean()))
+            facts = (attack, ratio, label, len(rest), found, _flagged(rest))
             rows.append([*keys, *facts, float(rest["score"].median()), _top1(rest)])
     names = ["attack", "poison_ratio", "label", "models", "auroc", "flagged", "score", "top1"]
     return pd.DataFrame(rows, columns=pd.Index([*_GROUP, *names]))

@@ -117,6 +117,21 @@ def test_too_few_clean_models_fix_no_threshold() -> None:
     assert found["auroc"] == 1.0
 
 
+def test_a_method_that_decides_nothing_has_no_rates_of_its_own(tmp_path: Path) -> None:
+    silent = {"backdoored": None}
+    rows = [*(row("none", s, float(s), **silent) for s in range(4)), row("badnets", 0, 5.0)]
+    rows[-1][1]["backdoored"] = None
+    table = population.models(board(*rows))
+    table.to_csv(tmp_path / "population.csv", index=False)
+    for each in (table, population.read(tmp_path / "population.csv")):
+        found = population.summarise(each).iloc[0]
+        assert math.isnan(found["own_tpr"])
+        assert math.isnan(found["own_fpr"])
+        assert found["auroc"] == 1.0
+        assert population.by_attack(each)["flagged"].isna().all()
+        assert "| – | – |" in population.markdown(each)
+
+
 def test_failed_attacks_are_shown_apart() -> None:
     kinds = population.by_attack(people()).set_index("attack")
     assert kinds.loc["blended", ["label", "models", "flagged"]].tolist() == ["failed", 2, 1.0]
