@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from bdb.analyses import common
+from bdb.analyses import retuning
 from bdb.analyses.base import AnalysisView, OfLandscape, Picture
-from bdb.datasets.base import ImageSet
+from bdb.analyses.retuning import Part
 from bdb.method import Paper
-from bdb.models import base as models
-from bdb.models.base import Classifier
 from bdb.registry import register
 from bdb.report import style
-from bdb.training import inference, loop, seeds
+from bdb.training import seeds
 from bdb.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -25,25 +21,6 @@ if TYPE_CHECKING:
 
 DEFENDED, CONTROL = "defended", "clean model"
 _COLORS = {DEFENDED: style.VERMILION, CONTROL: style.BLUE}
-
-
-class Part(NamedTuple):
-    """What a model is tuned on, and what it is judged by afterwards; no image is in both.
-
-    Attributes:
-        tuning: clean images, and then `poisoned` triggered ones under their target.
-        clean: uint8, N x C x H x W, with labels.
-        triggered: uint8, M x C x H x W, with their targets for labels.
-    """
-
-    tuning: ImageSet
-    poisoned: int
-    clean: ImageSet
-    triggered: ImageSet
-
-    def rates(self, model: torch.nn.Module) -> tuple[float, float]:
-        """C-Acc and ASR."""
-        return _share(model, self.clean), _share(model, self.triggered)
 
 
 @register("relearning")
@@ -82,67 +59,18 @@ class Relearning(OfLandscape):
         """Tune both."""
         import pandas as pd
 
-        part = self._part(view)
-        both = ((DEFENDED, view.defended), (CONTROL, view.clean_model))
-        rows = [(name, *row) for name, model in both for row in self._tuned(view, model, part)]
-        table = pd.DataFrame(rows, columns=["model", "epoch", "c_acc", "asr"])
-        return Picture(_draw(view, table, part), table)
-
-    def _part(self, view: AnalysisView) -> Part:
-        test, stamped = view.test.to("cpu"), view.triggered
-        count = max(1, round(self.clean_share * len(test)))
-        chosen = _mask(len(test), common.spread(test.labels, count, view.generator("clean")))
-        source = stamped.is_source.cpu()
-        labels = stamped.labels.cpu()[source]
-        # At least as many are left to judge by.
-        few = min(self.poisoned, len(labels) // 2)
-        taken = _mask(len(labels), common.spread(labels, few, view.generator("poisoned")))
-        triggered = ImageSet.whole(stamped.images.cpu()[source], stamped.targets.cpu()[source])
-        tuning = ImageSet.whole(
-            torch.cat([test.images[chosen], triggered.images[taken]]),
-            torch.cat([test.labels[chosen], triggered.labels[taken]]),
-        )
-        return Part(tuning, few, test[~chosen], triggered[~taken])
-
-    def _tuned(
-        self, view: AnalysisView, model: Classifier, part: Part
-    ) -> list[tuple[int, float, float]]:
-        """Epoch, C-Acc and ASR, before and after each epoch."""
-        copy = models.duplicate(model)
-        rows = [(0, *part.rates(copy.eval()))]
-
-        def judge(_: int, tuned: torch.nn.Module) -> None:
-            rows.append((len(rows), *part.rates(tuned)))
-
+        part = retuning.divide(view, self.clean_share, self.poisoned)
         recipe = Recipe(
             epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, schedule="constant"
         )
-        data = part.tuning.to(view.device)
         seed = seeds.derive(view.seed, self.name)
-        augmentation = view.data.augmentation
-        loop.fit(
-            copy,
-            data,
-            recipe,
-            seed=seed,
-            augmentation=augmentation,
-            epoch_end=judge,
-            what=self.name,
-        )
-        return rows
-
-
-def _mask(size: int, positions: Tensor) -> Tensor:
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[positions] = True
-    return mask
-
-
-def _share(model: torch.nn.Module, wanted: ImageSet) -> float:
-    """How many images get the class under which they stand; NaN for none."""
-    if not len(wanted):
-        return float("nan")
-    return float((inference.logits(model, wanted.images).argmax(1) == wanted.labels).float().mean())
+        rows = [
+            (name, *row)
+            for name, model in ((DEFENDED, view.defended), (CONTROL, view.clean_model))
+            for row in retuning.rates(view, model, part, recipe, seed)
+        ]
+        table = pd.DataFrame(rows, columns=["model", "epoch", "c_acc", "asr"])
+        return Picture(_draw(view, table, part), table)
 
 
 def _draw(view: AnalysisView, table: pd.DataFrame, part: Part) -> Figure:
@@ -153,23 +81,23 @@ def _draw(view: AnalysisView, table: pd.DataFrame, part: Part) -> Figure:
             pair, ("asr", "c_acc"), ("attack success rate", "clean accuracy"), strict=True
         ):
             for (name, rows), marker in zip(table.groupby("model", sort=False), "os", strict=True):
-                axes.plot(
-                    rows["epoch"],
-                    rows[rate],
-                    color=_COLORS[str(name)],
-                    marker=marker,
-                    ms=4,
-                    label=name,
-                )
+                look = {"color": _COLORS[str(name)], "marker": marker, "ms": 4}
+                axes.plot(rows["epoch"], rows[rate], label=name, **look)
             axes.set(title=title, xlabel="epochs of tuning", ylim=(-0.03, 1.03))
             axes.yaxis.set_major_formatter("{x:.0%}")
             axes.grid(visible=True)
         figure.legend(*pair[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-        ends = table.groupby("model", sort=False)["asr"].agg(["first", "last"])
-        said = "; ".join(
-            f"{name} from {row['first']:.1%} to {row['last']:.1%}" for name, row in ends.iterrows()
-        )
-        note = f"{view.run}: tuned on {len(part.tuning)} images, {part.poisoned} of them poisoned. "
-        note += f"ASR: {said}. The sooner the defended model rises, the less was removed."
-        style.headline(figure, f"What is left of the backdoor under {view.defense}", note)
+        title = f"What is left of the backdoor under {view.defense}"
+        style.headline(figure, title, _note(view, table, part))
     return figure
+
+
+def _note(view: AnalysisView, table: pd.DataFrame, part: Part) -> str:
+    ends = table.groupby("model", sort=False)["asr"].agg(["first", "last"])
+    said = "; ".join(
+        f"{name} from {row['first']:.1%} to {row['last']:.1%}" for name, row in ends.iterrows()
+    )
+    return (
+        f"{view.run}: tuned on {len(part.tuning)} images, {part.poisoned} of them poisoned. "
+        f"ASR: {said}. The sooner the defended model rises, the less was removed."
+    )

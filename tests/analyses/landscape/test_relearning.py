@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bdb.analyses import retuning
 from bdb.analyses.base import AnalysisView
 from bdb.analyses.landscape.relearning import Relearning
 from bdb.testing import lab
@@ -29,23 +30,23 @@ def asr(table: pd.DataFrame, model: str) -> list[float]:
 
 def test_no_image_is_tuned_on_and_judged_by() -> None:
     view = view_of("clp")
-    part = Relearning(**SMALL)._part(view)
+    part = retuning.divide(view, 0.4, 5)
     assert part.poisoned == 5
     assert len(part.tuning) == round(0.4 * len(view.test)) + 5
-    assert len(part.clean) + len(part.tuning) - 5 == len(view.test)
-    assert len(part.triggered) == int(view.triggered.is_source.sum()) - 5
-    assert (part.tuning.labels[-5:] == part.triggered.labels[0]).all()  # badnets has one target
+    assert len(part.clean.labels) + len(part.tuning) - 5 == len(view.test)
+    assert len(part.backdoor.labels) == int(view.triggered.is_source.sum()) - 5
+    assert (part.tuning.labels[-5:] == part.backdoor.labels[0]).all()  # badnets has one target
     tuned = {image.numpy().tobytes() for image in part.tuning.images[-5:]}
-    assert not tuned & {image.numpy().tobytes() for image in part.triggered.images}
+    assert not tuned & {image.numpy().tobytes() for image in part.backdoor.images}
 
 
 def test_before_tuning_the_rates_are_those_of_the_models() -> None:
     view = view_of("clp")
-    analysis = Relearning(epochs=1, **SMALL)
-    part, table = analysis._part(view), analysis.run(view).table
+    part = retuning.divide(view, SMALL["clean_share"], 5)
+    table = Relearning(epochs=1, **SMALL).run(view).table
     assert table["epoch"].tolist() == [0, 1, 0, 1]
     for name, model in (("defended", view.defended), ("clean model", view.clean_model)):
-        hit = inference.logits(model, part.triggered.images).argmax(1) == part.triggered.labels
+        hit = inference.logits(model, part.backdoor.images).argmax(1) == part.backdoor.labels
         assert asr(table, name)[0] == pytest.approx(float(hit.float().mean()))
 
 
