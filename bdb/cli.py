@@ -324,7 +324,7 @@ def preset(
 @app.command()
 def scan(
     model: Annotated[Path, typer.Argument(help="a file, or a folder with a model in it")],
-    arch: Annotated[str, typer.Option(help="torchvision's name, or one of `bdb list model`")] = "",
+    arch: Annotated[str, typer.Option(help="of torchvision, `bdb list model`, or timm/NAME")] = "",
     size: Annotated[int, typer.Option(min=0, max=1024, help="side of its input in pixels")] = 0,
     normalize: Annotated[
         str, typer.Option(help="how inputs are normalised: imagenet, none, or as a data set's")
@@ -333,6 +333,11 @@ def scan(
     population: Annotated[
         Path | None, typer.Option(help="clean models to compare with, as CSV; bdb's own without")
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="own data; clean models are trained on them, into --population"),
+    ] = None,
+    clean_models: Annotated[int, typer.Option(min=19, help="how many --calibrate trains")] = 19,
     images: Annotated[
         Path | None, typer.Option(help="clean images: a folder per class, Parquet, CSV or .npz")
     ] = None,
@@ -366,7 +371,9 @@ def scan(
     from bdb.scan.suspects import Told
 
     told = Told(arch, size, normalize)
-    brought = scanning.Brought(population, images, clean_model, inputs, train)
+    brought = scanning.Brought(
+        population, images, clean_model, inputs, train, calibrate, clean_models
+    )
     found = scanning.scan(model, told, brought, budget, seed)
     outputs.write(found, outputs.Paths(html, sarif, pictures, scores))
     if as_json:

@@ -106,10 +106,10 @@ def data_name(spec: ModelSpec) -> str:
 
 
 def _architecture(spec: ModelSpec) -> str:
-    return " ".join([spec.architecture, *_parts(spec)])
+    return " ".join([spec.architecture, *setting(spec)])
 
 
-def _parts(spec: ModelSpec) -> list[str]:
+def setting(spec: ModelSpec) -> list[str]:
     """The fields that are not as by default, as a setting has them."""
     if spec.architecture not in registry.names("model"):
         return []
@@ -126,7 +126,7 @@ def _is_alike(row: pd.Series, spec: ModelSpec, recipe: str) -> bool:
     fields = [part for part in row["setting"].split() if part.startswith(f"{row['model']}.")]
     named = (row["dataset"], row["model"]) == (data_name(spec), spec.architecture)
     known = row["detector"] in registry.names("defense") and recipe in ("", row["recipe"])
-    return named and known and not spec.wrappers and sorted(fields) == _parts(spec)
+    return named and known and not spec.wrappers and sorted(fields) == setting(spec)
 
 
 def _without(setting: str, detector: str) -> str:

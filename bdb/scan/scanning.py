@@ -8,15 +8,18 @@ from pathlib import Path
 
 import torch
 
+from bdb.datasets.base import ImageSet
 from bdb.defenses.base import Given, Split
 from bdb.defenses.features import VictimFeatures, extract
 from bdb.errors import SuspectError
 from bdb.models.base import Classifier
+from bdb.scan import calibrate as calibrating
 from bdb.scan import files, images, references, samples, suspects, triggers
 from bdb.scan.answer import Answer
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
 from bdb.training import inference
+from bdb.training.recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Brought:
         clean_model: another model of these data, which nobody suspects.
         inputs: images that are to be judged.
         train: a training set, under the labels given, that is to be judged.
+        calibrate: data of the suspect's, whose labels are true, to train clean models on.
+        clean_models: how many.
     """
 
     population: Path | None = None
@@ -36,6 +41,8 @@ class Brought:
     clean_model: Path | None = None
     inputs: Path | None = None
     train: Path | None = None
+    calibrate: Path | None = None
+    clean_models: int = 0
 
 
 def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> Answer:
@@ -54,9 +61,12 @@ def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> An
     seconds = suspects.seconds(budget)
     found = files.read(path)
     model = suspects.load(found, told)
-    alike = references.find(brought.population, model.spec, suspects.recipe(found))
+    recipe = suspects.recipe(found)
     other = _other(brought, told, model)
     names, given = _given(brought, model)
+    if brought.calibrate:
+        _calibrate(brought, model, given.clean_set, recipe)
+    alike = references.find(brought.population, model.spec, recipe)
     end = time.monotonic() + (float("inf") if seconds is None else seconds)
     ladder = Ladder(given, end, seed, alike.fields)
     sifted = [each for split in names for each in samples.sift(ladder, split, names[split])]
@@ -84,6 +94,15 @@ def _given(brought: Brought, model: Classifier) -> tuple[dict[Split, list[str]],
         known = clean if clean is not None else train[torch.arange(0)]
         features = VictimFeatures(*(extract(model, each.images) for each in (train, known)))
     return names, Given(model, train, clean, inputs, features)
+
+
+def _calibrate(brought: Brought, model: Classifier, clean: ImageSet | None, recipe: str) -> None:
+    """Train clean models, into the population that the suspect is then compared with."""
+    if brought.calibrate is None or brought.population is None:
+        raise SuspectError("--calibrate: say with --population where the clean models are kept")
+    data = images.labelled(brought.calibrate, model.spec.data).images
+    recipe = recipe if recipe in RECIPES else "fast"
+    calibrating.calibrate(brought.population, model, data, clean, recipe, brought.clean_models)
 
 
 def _other(brought: Brought, told: Told, model: Classifier) -> Classifier | None:

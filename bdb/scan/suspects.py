@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
-
 from bdb import registry
+from bdb.console import say
 from bdb.datasets.base import Dataset, DataSpec
-from bdb.errors import SuspectError, short, unknown
+from bdb.errors import SuspectError, short
 from bdb.models import base as models
-from bdb.models.base import Architecture, Classifier, ModelSpec
-from bdb.scan import files
+from bdb.models.base import Classifier, ModelSpec
+from bdb.scan import architectures, files
 from bdb.scan.files import Found
-from bdb.torchvision_ops import load as torchvision
 
 _LARGEST = 1024  # side of images in pixels
 _CLASSES = 100_000
@@ -31,24 +27,6 @@ class Told:
     arch: str = ""
     size: int = 0
     normalize: str = ""
-
-
-class Foreign(Classifier):
-    """A torchvision network as it is, with its last linear layer as `head`."""
-
-    def __init__(self, data: DataSpec, net: nn.Module) -> None:
-        super().__init__(data)
-        name, self.head = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear)][-1]
-        net.set_submodule(name, nn.Identity())
-        for module in net.modules():
-            if hasattr(module, "inplace"):
-                setattr(module, "inplace", False)  # noqa: B010
-        self.net = net
-
-    def extract(self, normalized: Tensor) -> Tensor:
-        """Normalised images -> N x D."""
-        features: Tensor = self.net(normalized)
-        return features
 
 
 def seconds(text: str) -> float | None:
@@ -120,31 +98,42 @@ def _check_wrappers(metadata: Any) -> None:
 
 
 def _brought(found: Found, told: Told, known: DataSpec | None) -> Classifier:
-    arch = told.arch or str(found.facts.get("model_name", ""))
     told = replace(told, size=known.shape[1]) if known and not told.size else told
-    data = _data(found, told, arch)
+    data = _data(found, told)
     if known:
         data = known.model_copy(update={"mean": data.mean, "std": data.std})
-    reasons = []
-    for build in _builders(arch):
-        try:
-            return build(data, found.state)
-        except (RuntimeError, LookupError, ValueError) as error:
-            reasons.append(str(error).strip().splitlines()[-1].strip()[:120])
-    raise SuspectError(f"the weights do not fit --arch {arch} ({reasons[0]})")
+    return architectures.build(_arch(found, told, data), data, found.state)
 
 
-def _data(found: Found, told: Told, arch: str) -> DataSpec:
+def _arch(found: Found, told: Told, data: DataSpec) -> str:
+    """The architecture's name: told, in the facts, or the only one that the weights fit.
+
+    Raises:
+        SuspectError: it is neither of these.
+    """
+    named = told.arch or str(found.facts.get("model_name", ""))
+    if isinstance(of_timm := found.facts.get("architecture"), str) and not named:
+        return f"{architectures.TIMM}{of_timm}"
+    if named:
+        return named
+    fitting = architectures.inferred(found.state, data)
+    if len(fitting) == 1:
+        say(f"the weights are those of {fitting[0]}")
+        return fitting[0]
+    known = "NAME (of torchvision, timm/NAME, or of `bdb list model`)"
+    which = f"one of {', '.join(fitting)}" if fitting else known
+    raise SuspectError(f"cannot be told from the weights: --arch {which}")
+
+
+def _data(found: Found, told: Told) -> DataSpec:
     """Classes, image shape and statistics, inferred or told; asks for all that lacks at once."""
     matrices = [t for t in found.state.values() if t.dim() == 2]
     maps = [t for t in found.state.values() if t.dim() == 4 and min(t.shape) > 0]
     own = [t for name, t in found.state.items() if name == "mean" and t.dim() == 4]
-    sides = found.facts.get("img_size", ())
-    size = told.size or (int(sides[0]) if len(sides) == 3 else 0)
-    statistics = _statistics(_dataset(told, found) or told.normalize)
+    height, width = (told.size, told.size) if told.size else _sides(found.facts)
+    statistics = _statistics(_dataset(told, found) or told.normalize) or _configured(found.facts)
     lacking = {
-        "--arch NAME (of torchvision, or of `bdb list model`)": bool(arch),
-        "--size PIXELS (side of its input)": size > 0,
+        "--size PIXELS (side of its input)": min(height, width) > 0,
         "--normalize NAME (imagenet, none, or a data set's)": bool(own or statistics),
     }
     if not all(lacking.values()):
@@ -157,10 +146,31 @@ def _data(found: Found, told: Told, arch: str) -> DataSpec:
     return DataSpec(
         dataset=_dataset(told, found) or "brought",
         classes=tuple(str(number) for number in range(min(matrices[-1].shape[0], _CLASSES))),
-        shape=(min(channels, 64), min(size, _LARGEST), min(size, _LARGEST)),
+        shape=(min(channels, 64), min(height, _LARGEST), min(width, _LARGEST)),
         mean=mean if len(mean) == channels else mean[:1] * min(channels, 64),
         std=std if len(std) == channels else std[:1] * min(channels, 64),
     )
+
+
+def _sides(facts: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of images, by BackdoorBench's facts or timm's; 0 if nothing is known."""
+    sides = facts.get("img_size", ())
+    if len(sides) == 3:
+        return int(sides[0]), int(sides[0])
+    size = _of_timm(facts).get("input_size", ())
+    return (int(size[1]), int(size[2])) if len(size) == 3 else (0, 0)
+
+
+def _configured(facts: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation per channel as timm's config.json has them."""
+    config = _of_timm(facts)
+    mean, std = (tuple(map(float, config.get(name, ()))) for name in ("mean", "std"))
+    return (mean, std) if mean and std else None
+
+
+def _of_timm(facts: dict[str, Any]) -> dict[str, Any]:
+    config = facts.get("pretrained_cfg")
+    return config if isinstance(config, dict) else {}
 
 
 def _dataset(told: Told, found: Found) -> str:
@@ -178,40 +188,3 @@ def _statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None
         return None
     dataset = cast(type[Dataset], registry.get("dataset", name))
     return (dataset.mean, dataset.std) if dataset.mean and dataset.std else None
-
-
-def _builders(arch: str) -> Iterator[Any]:
-    """Ways to build the architecture of a name, ours first."""
-    known = {*registry.names("model"), *torchvision().models.list_models(torchvision().models)}
-    if arch not in known:
-        raise SuspectError(unknown("--arch", arch, known))
-    if arch in registry.names("model"):
-        yield lambda data, state: _own(arch, data, state)
-    if arch in torchvision().models.list_models(torchvision().models):
-        yield lambda data, state: _torchvision(arch, data, state)
-
-
-def _own(arch: str, data: DataSpec, state: dict[str, Tensor]) -> Classifier:
-    """One of our architectures, as wide as the weights; the last layer may have another name."""
-    method = cast(type[Architecture], registry.get("model", arch))
-    widths = [t.shape[0] for t in state.values() if t.dim() == 4 and t.shape[2:] == (3, 3)]
-    fields = {"width": widths[0]} if "width" in method.model_fields else {}
-    model = models.build(ModelSpec(architecture=arch, fields=fields, data=data), 0, pretrain=False)
-    names = ("linear.", "fc.", "classifier.")
-    last = next((n for n in names if f"{n}weight" in state and "head.weight" not in state), "head.")
-    renamed = {
-        f"head.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
-        for name, tensor in state.items()
-    }
-    own = {name: tensor for name, tensor in model.state_dict().items() if name in ("mean", "std")}
-    model.load_state_dict({**own, **renamed})
-    return model
-
-
-def _torchvision(arch: str, data: DataSpec, state: dict[str, Tensor]) -> Classifier:
-    with torch.random.fork_rng():
-        net = torchvision().models.get_model(arch, weights=None, num_classes=data.num_classes)
-    net.load_state_dict(state)
-    model = Foreign(data, net)
-    model.spec = ModelSpec(architecture=arch, data=data)
-    return model

@@ -97,7 +97,8 @@ def test_a_result_of_backdoorbench_says_all_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        (Told(), "--arch NAME .*--size PIXELS .*--normalize NAME"),
+        (Told(), "--size PIXELS .*--normalize NAME"),
+        (Told("", 32, "none"), "cannot be told from the weights: --arch NAME"),
         (Told("resnet18", 32), "cannot be told from the weights: --normalize"),
         (Told("resnet81", 32, "none"), "did you mean"),
         (Told("resnet50", 32, "none"), "the weights do not fit --arch resnet50"),

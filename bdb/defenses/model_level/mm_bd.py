@@ -17,7 +17,8 @@ from bdb.method import Paper
 from bdb.registry import register
 from bdb.training import device as devices
 
-_FORWARD = 2048  # images per step; bounds memory where there are many classes
+# Images of 32 x 32 per step, fewer of larger ones; bounds memory where there are many classes.
+_FORWARD = 2048
 
 
 @register("mm_bd")
@@ -53,7 +54,9 @@ class MaximumMargin(ModelLevel):
     def run(self, view: DefenderView) -> Outcome:
         """Judge the model by how unlikely its largest margin is, given the others."""
         classes = torch.arange(view.data.num_classes)
-        groups = classes.split(max(1, _FORWARD // self.restarts))
+        _, height, width = view.data.shape
+        images = _FORWARD * 32**2 // (height * width)
+        groups = classes.split(max(1, images // self.restarts))
         margins = torch.cat([self.search(view, group) for group in track(groups, "margins")])
         log_p = log_p_value(margins)
         backdoored = log_p <= math.log10(self.significance)

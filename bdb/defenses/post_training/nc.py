@@ -20,7 +20,9 @@ from bdb.training import device as devices
 from bdb.training.loop import to_bytes, to_float
 from bdb.training.recipes import Recipe
 
-_FORWARD = 2560  # stamped images per step; bounds memory where there are many classes
+# Stamped images of 32 x 32 per step, fewer of larger ones; bounds memory where there are many
+# classes.
+_FORWARD = 2560
 
 
 @dataclass
@@ -109,7 +111,9 @@ class NeuralCleanse(PostTraining):
     def reverse(self, view: DefenderView) -> Triggers:
         """The smallest trigger found for every class."""
         classes = torch.arange(view.data.num_classes, device=view.device)
-        groups = classes.split(max(1, _FORWARD // self.batch_size))
+        _, height, width = view.data.shape
+        images = _FORWARD * 32**2 // (height * width)
+        groups = classes.split(max(1, images // self.batch_size))
         found = [self._search(view, targets) for targets in groups]
         return Triggers(
             torch.cat([each.mask for each in found]), torch.cat([each.pattern for each in found])

@@ -1,0 +1,184 @@
+"""Architectures by name: bdb's own, torchvision's and timm's; and the names that weights fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bdb import registry
+from bdb.datasets.base import DataSpec
+from bdb.errors import BdbError, SuspectError, unknown
+from bdb.models import base as models
+from bdb.models.base import Architecture, Classifier, ModelSpec
+from bdb.torchvision_ops import load as torchvision
+from bdb.training import seeds
+
+TIMM = "timm/"  # what the names of timm's architectures begin with
+State = dict[str, Tensor]
+_LASTS = ("linear.", "fc.", "classifier.")  # what people call what we call `head.`
+
+
+class Foreign(Classifier):
+    """A network of torchvision or timm as it is, with its last linear layer as `head`."""
+
+    def __init__(self, data: DataSpec, make: Callable[[], nn.Module], state: State | None) -> None:
+        """Build it, with weights if there are any."""
+        super().__init__(data)
+        self.make = make
+        net = make()
+        if state is not None:
+            net.load_state_dict(state)
+        linear = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise SuspectError("no image classifier with a linear last layer")
+        name, self.head = linear[-1]
+        net.set_submodule(name, nn.Identity())
+        for module in net.modules():
+            if hasattr(module, "inplace"):
+                setattr(module, "inplace", False)  # noqa: B010
+        self.net = net
+
+    def extract(self, normalized: Tensor) -> Tensor:
+        """Normalised images -> N x D."""
+        features: Tensor = self.net(normalized)
+        return features
+
+
+def build(arch: str, data: DataSpec, state: State) -> Classifier:
+    """An architecture with these weights.
+
+    Raises:
+        SuspectError: nobody knows the name, or the weights do not fit.
+    """
+    reasons = []
+    for make in _ways(arch):
+        try:
+            return make(data, state)
+        except (RuntimeError, LookupError, ValueError) as error:
+            reasons.append(str(error).strip().splitlines()[-1].strip()[:120])
+    raise SuspectError(f"the weights do not fit --arch {arch} ({reasons[0]})")
+
+
+def fresh(model: Classifier, seed: int) -> Classifier:
+    """A model of the same architecture for the same data, which has learned nothing."""
+    if not isinstance(model, Foreign):
+        return models.build(model.spec.model_copy(update={"wrappers": ()}), seed)
+    with seeds.isolated(seed):
+        made = Foreign(model.spec.data, model.make, None)
+    made.spec = model.spec
+    return made
+
+
+def inferred(state: State, data: DataSpec) -> list[str]:
+    """The names of bdb's and torchvision's architectures that have just these weights.
+
+    They are laid out without memory for weights, so that a hundred of them take seconds.
+    """
+    ours, theirs = _shapes(_renamed(state)), _shapes(state)
+    own = {name: partial(_bare, name, data, state) for name in registry.names("model")}
+    others = {name: partial(_foreign, name, data) for name in _of_torchvision()}
+    fitting = [name for name, make in own.items() if _layout(make) == ours]
+    return fitting or [name for name, make in others.items() if _layout(make) == theirs]
+
+
+def _ways(arch: str) -> Iterator[Callable[[DataSpec, State], Classifier]]:
+    """How the architecture of a name can be built, ours first."""
+    if arch.startswith(TIMM):
+        name, known = arch.removeprefix(TIMM).split(".")[0], _timm().list_models()
+        if name not in known:
+            raise SuspectError(unknown(f"--arch {TIMM}", name, known))
+        yield lambda data, state: _of_others(arch, data, state)
+        return
+    known = {*registry.names("model"), *_of_torchvision()}
+    if arch not in known:
+        raise SuspectError(unknown("--arch", arch, known))
+    if arch in registry.names("model"):
+        yield lambda data, state: _own(arch, data, state)
+    if arch in _of_torchvision():
+        yield lambda data, state: _of_others(arch, data, state)
+
+
+def _own(arch: str, data: DataSpec, state: State) -> Classifier:
+    """One of our architectures, as wide as the weights; the last layer may have another name."""
+    model = _bare(arch, data, state)
+    own = {name: tensor for name, tensor in model.state_dict().items() if name in ("mean", "std")}
+    model.load_state_dict({**own, **_renamed(state)})
+    return model
+
+
+def _bare(arch: str, data: DataSpec, state: State) -> Classifier:
+    """The same with weights that are drawn."""
+    method = cast(type[Architecture], registry.get("model", arch))
+    widths = [t.shape[0] for t in state.values() if t.dim() == 4 and t.shape[2:] == (3, 3)]
+    fields = {"width": widths[0]} if widths and "width" in method.model_fields else {}
+    return models.build(ModelSpec(architecture=arch, fields=fields, data=data), 0, pretrain=False)
+
+
+def _renamed(state: State) -> State:
+    """The same with our name of the last layer."""
+    last = next(
+        (n for n in _LASTS if f"{n}weight" in state and "head.weight" not in state), "head."
+    )
+    return {
+        f"head.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
+        for name, tensor in state.items()
+    }
+
+
+def _of_others(arch: str, data: DataSpec, state: State) -> Classifier:
+    with torch.random.fork_rng():
+        model = Foreign(data, lambda: _foreign(arch, data), state)
+    model.spec = ModelSpec(architecture=arch, data=data)
+    return model
+
+
+def _foreign(arch: str, data: DataSpec) -> nn.Module:
+    """A network of torchvision's, or of timm's, which downloads nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how weights will be drawn some day
+        if arch.startswith(TIMM):
+            options = {"num_classes": data.num_classes, "in_chans": data.shape[0]}
+            name = arch.removeprefix(TIMM).split(".")[0]
+            return cast(nn.Module, _timm().create_model(name, pretrained=False, **options))
+        of_torchvision = torchvision().models
+        return cast(
+            nn.Module, of_torchvision.get_model(arch, weights=None, num_classes=data.num_classes)
+        )
+
+
+def _of_torchvision() -> list[str]:
+    return list(torchvision().models.list_models(torchvision().models))
+
+
+def _timm() -> ModuleType:
+    """The library, if it is installed.
+
+    Raises:
+        SuspectError: it is not.
+    """
+    torchvision()  # timm imports it, which without its operators fails
+    try:
+        import timm
+    except ImportError:
+        raise SuspectError("timm's architectures need timm: pip install 'bdb[timm]'") from None
+    return timm
+
+
+def _layout(make: Callable[[], nn.Module]) -> dict[str, torch.Size] | None:
+    """The shapes that a network has, made without memory for them; None if that cannot be."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng():
+            return _shapes(make().state_dict())
+    except (RuntimeError, NotImplementedError, ValueError, BdbError):
+        return None
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    """But for the statistics of images, which only ours hold."""
+    return {n: tensor.shape for n, tensor in state.items() if n not in ("mean", "std")}
