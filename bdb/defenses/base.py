@@ -218,7 +218,7 @@ class Defense(Method):
         looks_at: where it expects a backdoor to show: in `features`, `weights` or `inputs`.
         hides: what analyses may require of a model, and the one it leaves does not offer.
         min_classes: fewer than these, and it has nothing to compare.
-        judges: whether it says of the model as a whole if it is backdoored: its outcome's verdict.
+        judges: whether its outcome has a verdict, of the model as a whole.
         mitigates: False if it only detects, and leaves the victim as it is.
         evidence: names of what it finds and gives back, all of them, on every victim; a file of the
             cell holds them.

@@ -89,7 +89,7 @@ def _row(model: Classifier, recipe: str, seed: int, finding: Finding) -> dict[st
         "label": "clean",
         "asr": 0.0,
         "score": round(float(verdict["score"]), 6),
-        "flagged": bool(verdict["backdoored"]),
+        "flagged": finding.is_suspicious,
         "suspect": verdict.get("suspect"),
         "calibration": population.UNCALIBRATED,
         "seconds": round(finding.seconds, 3),

@@ -49,8 +49,8 @@ class Finding:
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether the detector, by its own threshold, suspects the model."""
-        return bool(self.verdict and self.verdict["backdoored"])
+        """Whether the detector, by its own threshold if it has one, suspects the model."""
+        return bool(self.verdict and self.verdict.get("backdoored"))
 
     @property
     def classes(self) -> list[int]:
@@ -100,7 +100,7 @@ class Ladder:
         for detector in self.detectors(lambda each: each.judges):
             outcome, reason, seconds = self.ask(detector)
             verdict = outcome.verdict if outcome else None
-            if verdict is not None and not math.isfinite(verdict["score"]):
+            if verdict is not None and not math.isfinite(verdict.get("score", math.nan)):
                 verdict, reason = None, "its score is no number"
             evidence = outcome.evidence if outcome and verdict else {}
             yield Finding(detector.name, verdict, reason, seconds, evidence)

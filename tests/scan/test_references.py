@@ -125,6 +125,13 @@ def test_the_answer_says_how_many_clean_models_look_as_suspicious() -> None:
     assert said["detectors"][0]["clean_models"] == 50
 
 
+def test_a_detector_without_a_threshold_suspects_nothing_by_itself() -> None:
+    lacking = References(pd.DataFrame(), lacking="nothing to compare with")
+    found = answered([Finding("bti_dbf", {"score": 0.9, "suspect": 3})], lacking)
+    assert not found.is_suspicious
+    assert "bti_dbf: nothing (score 0.90, uncalibrated" in plain.text(found)
+
+
 def test_too_few_clean_models_calibrate_nothing(tmp_path: Path) -> None:
     table = everyone()
     few = table[(table["label"] == "clean") & (table["seed"] < 2)]

@@ -43,6 +43,7 @@ class DecouplingBenignFeatures(PostTraining):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"model", "clean_set"})
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
+    judges: ClassVar[bool] = True
     evidence: ClassVar[tuple[str, ...]] = ("change", "share")
 
     rounds: int = Field(5, ge=1, description="inversions, each followed by its unlearning")
@@ -73,11 +74,14 @@ class DecouplingBenignFeatures(PostTraining):
             target = int(found["share"].argmax()) if found else None
             self.invert(view, generator, target, number)
             found = found or self.judge(view, generator)
+            if not view.wants_model:
+                break
             step = decoupling.unlearning(generator, self.generated)
             self.fit(view, view.model, step, f"unlearn {number}", self.unlearning_epochs, self.lr)
         score, suspect = found["share"].max(0)
         verdict = {"score": float(score), "suspect": int(suspect)}
-        return Outcome(model=view.model, verdict=verdict, evidence=found)
+        model = view.model if view.wants_model else None
+        return Outcome(model=model, verdict=verdict, evidence=found)
 
     def invert(
         self, view: DefenderView, generator: Generator, target: int | None, number: int
