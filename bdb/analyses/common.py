@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,11 @@ from bdb.analyses.base import AnalysisView
 from bdb.attacks.poisoning import Triggered
 from bdb.datasets.base import ImageSet
 from bdb.training import inference
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
+_NAMED = 24  # layers that have room for their names
 
 
 class Choice(NamedTuple):
@@ -81,6 +87,14 @@ def drawable(image: Tensor) -> np.ndarray:
     """One uint8 image, C x H x W, as matplotlib draws it: H x W x 3."""
     pixels = image.cpu().permute(1, 2, 0).numpy()
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if pixels.shape[2] == 1 else pixels
+
+
+def name_layers(axis: Axis, names: Sequence[str], **look: Any) -> None:
+    """Tick an axis at each layer, from 0; of many, name every so many, and the last."""
+    stride = -(-len(names) // _NAMED)
+    last = len(names) - 1
+    named = [name if (last - at) % stride == 0 else "" for at, name in enumerate(names)]
+    axis.set_ticks(range(len(names)), named, **look)
 
 
 def class_name(view: AnalysisView, label: int, width: int = 13) -> str:

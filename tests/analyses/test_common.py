@@ -1,24 +1,17 @@
-"""What several analyses choose from the test images."""
-
-import torch
+"""What several analyses share."""
 
 from bdb.analyses import common
+from bdb.report import style
 
 
-def test_a_choice_is_spread_and_knows_each_triggered_image_s_twin(view_of) -> None:
-    view = view_of("badnets")
-    clean, triggered, twins = common.choose(view, 60, "it")
-    assert clean.labels.bincount().tolist() == [6] * 10
-    assert len(triggered.ids) == 54  # the target has no triggered images
-    assert torch.equal(clean.ids[twins], triggered.ids)
-    changed = (clean.images[twins] != triggered.images).any(1)
-    assert changed.any(2).any(1).all()
-    assert changed.float().mean() < 0.02
-    assert torch.equal(clean.ids, common.choose(view, 60, "it").clean.ids)
-
-
-def test_there_are_no_more_than_there_are(plain) -> None:
-    clean, triggered, twins = common.choose(plain, 1000, "it")
-    assert clean.ids.tolist() == list(range(12))
-    assert twins.tolist() == [1, 3, 5, 7, 9, 11]
-    assert (triggered.images[:, 1] == 255).any(2).any(1).all()
+def test_of_many_layers_some_are_named_and_the_last_is() -> None:
+    names = [f"layer{at}" for at in range(50)]
+    axes = style.new_figure(2, 2).subplots()
+    common.name_layers(axes.xaxis, names)
+    common.name_layers(axes.yaxis, names[:24])
+    many = [text.get_text() for text in axes.get_xticklabels()]
+    few = [text.get_text() for text in axes.get_yticklabels()]
+    assert many[-4:] == ["layer46", "", "", "layer49"]  # every third
+    assert len(many) == 50
+    assert sum(map(bool, many)) == 17
+    assert few == names[:24]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from pydantic import Field
 
-from bdb.analyses import tasks
+from bdb.analyses import common, tasks
 from bdb.analyses.base import AnalysisView, OfFeatures, Picture
 from bdb.analyses.similarity import cka, grams
 from bdb.method import Paper
@@ -99,7 +99,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
             "markersize": 3.5,
         }
         axes.plot(mine["depth"], mine["cka"], label=f"{one} \u2013 {other}", **look)
-        axes.set_xticks(mine["depth"], mine["layer"], rotation=90)
+        common.name_layers(axes.xaxis, list(mine["layer"]), rotation=90)
     axes.set(title=title, ylim=(-0.03, 1.03))
     axes.grid(axis="y")
 

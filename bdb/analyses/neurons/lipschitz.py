@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from bdb.analyses import layers, tasks
+from bdb.analyses import common, layers, tasks
 from bdb.analyses.base import AnalysisView, OfNeurons, Picture
 from bdb.analyses.bounds import beside, channel_bounds, correlations
 from bdb.analyses.changes import changes
@@ -109,7 +109,7 @@ def _bars(axes: Axes, table: pd.DataFrame) -> None:
     colors = _colors(table["depth"].drop_duplicates())
     axes.barh(range(len(found)), list(found.values()), color=colors, height=0.7)
     axes.axvline(0, color=style.MUTED, lw=0.8)
-    axes.set_yticks(range(len(found)), list(found))
+    common.name_layers(axes.yaxis, list(found))
     axes.set(
         title="do they go together?", xticks=(-1, -0.5, 0, 0.5, 1), ylim=(len(found) - 0.5, -0.5)
     )

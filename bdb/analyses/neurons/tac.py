@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pydantic import Field
 
-from bdb.analyses import layers, tasks
+from bdb.analyses import common, layers, tasks
 from bdb.analyses.base import AnalysisView, OfNeurons, Picture
 from bdb.analyses.changes import changes, first, ranked
 from bdb.method import Paper
@@ -67,8 +67,7 @@ def _draw(view: AnalysisView, table: pd.DataFrame, before: tuple[float, float]) 
         top = table["rank"] <= tried["rank"].max()
         for rows, color in ((table[~top], style.MUTED), (table[top], style.ORANGE)):
             left.plot(rows["depth"], rows["relative"], "o", color=color, ms=3, alpha=0.6)
-        names = table.drop_duplicates("depth")
-        left.set_xticks(names["depth"], names["layer"], rotation=90)
+        common.name_layers(left.xaxis, list(table["layer"].unique()), rotation=90)
         left.set(title="how far the trigger moves each", ylim=(-0.02, None))
         left.set_ylabel("change, over the layer's mean norm")
         left.grid(axis="y")

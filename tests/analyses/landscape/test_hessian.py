@@ -103,3 +103,22 @@ def test_the_victim_lies_in_a_valley_of_the_backdoor_and_a_clean_model_does_not(
     assert lowest["victim", "clean"] > -0.25
     assert lowest["clean", "clean"] > -0.25
     assert lowest["clean", "backdoor"] < -0.4
+
+
+def test_attention_has_a_second_derivative() -> None:
+    """The fast kernels of torch have none."""
+
+    class Attending(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = images[:, 0, :8, :8]
+            mixed: Tensor = self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1)
+            return mixed
+
+    product = Hessian(Attending().eval(), lab("badnets").test.images[:4], torch.arange(4))
+    found = lanczos(product, torch.ones(len(product)), 3)
+    assert found.values.isfinite().all()
+    assert found.values.abs().max() > 0
