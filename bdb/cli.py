@@ -367,7 +367,7 @@ def scan(
     """
     import json
 
-    from bdb.scan import answer, outputs, plain, scanning
+    from bdb.scan import outputs, plain, plain_json, scanning
     from bdb.scan.suspects import Told
 
     told = Told(arch, size, normalize)
@@ -377,7 +377,7 @@ def scan(
     found = scanning.scan(model, told, brought, budget, seed)
     outputs.write(found, outputs.Paths(html, sarif, pictures, scores))
     if as_json:
-        typer.echo(json.dumps(answer.as_json(found), indent=1))
+        typer.echo(json.dumps(plain_json.document(found), indent=1))
     else:
         typer.echo(plain.text(found))
     raise typer.Exit(found.is_suspicious)

@@ -16,13 +16,14 @@ import pandas as pd
 from bdb.defenses.base import Given
 from bdb.metrics import verdicts
 from bdb.report import population, tables
-from bdb.scan import files, references, suspects
-from bdb.scan.ladder import Finding, Ladder
+from bdb.scan import comparable, files, suspects
+from bdb.scan.finding import Finding
+from bdb.scan.ladder import Ladder
 from bdb.scan.references import SIGNIFICANCE, References
 from bdb.scan.suspects import Told
 
 MODEL = ["attack", "poison_ratio", "seed"]
-PACKAGED = Path(references.__file__).parent / "population.csv"
+PACKAGED = Path(comparable.__file__).parent / "population.csv"
 WAYS = [["head_norm"], ["mm_bd"], ["head_norm", "mm_bd"]]
 
 
@@ -40,7 +41,7 @@ def scan(row: pd.Series, path: Path) -> pd.DataFrame:
     """What each detector that needs no data says of a file: a row each."""
     found = files.read(path)
     model = suspects.load(found, Told())
-    alike = references.find(None, model.spec, suspects.recipe(found))
+    alike = comparable.find(None, model.spec, suspects.recipe(found))
     ladder = Ladder(Given(model=model), math.inf, 0, alike.fields)
     facts = {name: row[name] for name in [*MODEL, "label"]}
     rows = [
@@ -53,7 +54,7 @@ def scan(row: pd.Series, path: Path) -> pd.DataFrame:
 
 def beside(path: Path) -> References:
     """The clean models of the packaged population."""
-    return references.find(None, suspects.load(files.read(path), Told()).spec, "")
+    return comparable.find(None, suspects.load(files.read(path), Told()).spec, "")
 
 
 def worth(found: pd.DataFrame, detectors: list[str], alike: References) -> list[str]:

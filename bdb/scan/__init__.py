@@ -1,4 +1,6 @@
 """Scanning a model that somebody brought: read without running it, judged rung by rung, answered.
 
-files -> suspects -> ladder -> answer -> text, page, sarif; `pickles` stands at the door.
+Read: pickle_machine -> pickles -> torch_files -> files; then facts, architectures -> suspects.
+Judged: finding -> ladder -> samples, triggers; ranked: comparable -> references, calibrate.
+Answered: answer -> plain, plain_json, page, sarif -> outputs. All of it: scanning.
 """

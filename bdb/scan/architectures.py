@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import ModuleType
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bdb import registry
 from bdb.datasets.base import DataSpec
 from bdb.errors import BdbError, SuspectError, unknown
 from bdb.models import base as models
 from bdb.models.base import Architecture, Classifier, ModelSpec
-from bdb.torchvision_ops import load as torchvision
+from bdb.scan import foreign_nets
+from bdb.scan.foreign_nets import TIMM, Foreign, State
 from bdb.training import seeds
 
-TIMM = "timm/"  # what the names of timm's architectures begin with
-State = dict[str, Tensor]
 _LASTS = ("linear.", "fc.", "classifier.")  # what people call what we call `head.`
-
-
-class Foreign(Classifier):
-    """A network of torchvision or timm as it is, with its last linear layer as `head`."""
-
-    def __init__(self, data: DataSpec, make: Callable[[], nn.Module], state: State | None) -> None:
-        """Build it, with weights if there are any."""
-        super().__init__(data)
-        self.make = make
-        net = make()
-        if state is not None:
-            net.load_state_dict(state)
-        linear = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear)]
-        if not linear:
-            raise SuspectError("no image classifier with a linear last layer")
-        name, self.head = linear[-1]
-        net.set_submodule(name, nn.Identity())
-        for module in net.modules():
-            if hasattr(module, "inplace"):
-                setattr(module, "inplace", False)  # noqa: B010
-        self.net = net
-
-    def extract(self, normalized: Tensor) -> Tensor:
-        """Normalised images -> N x D."""
-        features: Tensor = self.net(normalized)
-        return features
 
 
 def build(arch: str, data: DataSpec, state: State) -> Classifier:
@@ -82,7 +53,8 @@ def inferred(state: State, data: DataSpec) -> list[str]:
     """
     ours, theirs = _shapes(_renamed(state)), _shapes(state)
     own = {name: partial(_bare, name, data, state) for name in registry.names("model")}
-    others = {name: partial(_foreign, name, data) for name in _of_torchvision()}
+    foreign = foreign_nets.of_torchvision()
+    others = {name: partial(foreign_nets.network, name, data) for name in foreign}
     fitting = [name for name, make in own.items() if _layout(make) == ours]
     return fitting or [name for name, make in others.items() if _layout(make) == theirs]
 
@@ -90,18 +62,21 @@ def inferred(state: State, data: DataSpec) -> list[str]:
 def _ways(arch: str) -> Iterator[Callable[[DataSpec, State], Classifier]]:
     """How the architecture of a name can be built, ours first."""
     if arch.startswith(TIMM):
-        name, known = arch.removeprefix(TIMM).split(".")[0], _timm().list_models()
+        name, known = (
+            arch.removeprefix(TIMM).split(".")[0],
+            foreign_nets.timm_library().list_models(),
+        )
         if name not in known:
             raise SuspectError(unknown(f"--arch {TIMM}", name, known))
-        yield lambda data, state: _of_others(arch, data, state)
+        yield lambda data, state: foreign_nets.build(arch, data, state)
         return
-    known = {*registry.names("model"), *_of_torchvision()}
+    known = {*registry.names("model"), *foreign_nets.of_torchvision()}
     if arch not in known:
         raise SuspectError(unknown("--arch", arch, known))
     if arch in registry.names("model"):
         yield lambda data, state: _own(arch, data, state)
-    if arch in _of_torchvision():
-        yield lambda data, state: _of_others(arch, data, state)
+    if arch in foreign_nets.of_torchvision():
+        yield lambda data, state: foreign_nets.build(arch, data, state)
 
 
 def _own(arch: str, data: DataSpec, state: State) -> Classifier:
@@ -129,45 +104,6 @@ def _renamed(state: State) -> State:
         f"head.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
         for name, tensor in state.items()
     }
-
-
-def _of_others(arch: str, data: DataSpec, state: State) -> Classifier:
-    with torch.random.fork_rng():
-        model = Foreign(data, lambda: _foreign(arch, data), state)
-    model.spec = ModelSpec(architecture=arch, data=data)
-    return model
-
-
-def _foreign(arch: str, data: DataSpec) -> nn.Module:
-    """A network of torchvision's, or of timm's, which downloads nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how weights will be drawn some day
-        if arch.startswith(TIMM):
-            options = {"num_classes": data.num_classes, "in_chans": data.shape[0]}
-            name = arch.removeprefix(TIMM).split(".")[0]
-            return cast(nn.Module, _timm().create_model(name, pretrained=False, **options))
-        of_torchvision = torchvision().models
-        return cast(
-            nn.Module, of_torchvision.get_model(arch, weights=None, num_classes=data.num_classes)
-        )
-
-
-def _of_torchvision() -> list[str]:
-    return list(torchvision().models.list_models(torchvision().models))
-
-
-def _timm() -> ModuleType:
-    """The library, if it is installed.
-
-    Raises:
-        SuspectError: it is not.
-    """
-    torchvision()  # timm imports it, which without its operators fails
-    try:
-        import timm
-    except ImportError:
-        raise SuspectError("timm's architectures need timm: pip install 'bdb[timm]'") from None
-    return timm
 
 
 def _layout(make: Callable[[], nn.Module]) -> dict[str, torch.Size] | None:

@@ -14,8 +14,9 @@ from bdb.defenses.base import Given
 from bdb.layout import CLEAN_ATTACK
 from bdb.models.base import Classifier, ModelSpec
 from bdb.report import population, tables
-from bdb.scan import architectures, references
-from bdb.scan.ladder import Finding, Ladder
+from bdb.scan import architectures, comparable
+from bdb.scan.finding import Finding
+from bdb.scan.ladder import Ladder
 from bdb.training import device as devices
 from bdb.training import inference, loop, seeds
 from bdb.training.recipes import RECIPES
@@ -100,8 +101,8 @@ def _row(model: Classifier, recipe: str, seed: int, finding: Finding) -> dict[st
 def _kind(spec: ModelSpec, recipe: str) -> dict[str, str]:
     """What all models have in common that are like the suspect."""
     return {
-        "dataset": references.data_name(spec),
+        "dataset": comparable.data_name(spec),
         "model": spec.architecture,
         "recipe": recipe,
-        "setting": " ".join(references.setting(spec)),
+        "setting": " ".join(comparable.setting(spec)),
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from bdb import registry
 from bdb.console import say
@@ -16,6 +16,7 @@ from bdb.defenses.base import DefenderView, Defense, Given, Outcome
 from bdb.errors import line
 from bdb.models import surgery
 from bdb.models.base import Classifier
+from bdb.scan.finding import Finding
 from bdb.training import device as devices
 from bdb.training import seeds
 from bdb.training.recipes import RECIPES
@@ -27,37 +28,6 @@ Fields = Mapping[str, dict[str, Any]]
 
 class _OverBudgetError(Exception):
     """The time is up."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one detector said of the model.
-
-    Attributes:
-        detector: its name.
-        verdict: as `Outcome.verdict`; None if it did not come to one.
-        reason: why it did not.
-        seconds: that it took.
-        evidence: as `Outcome.evidence`.
-    """
-
-    detector: str
-    verdict: dict[str, Any] | None = None
-    reason: str = ""
-    seconds: float = 0.0
-    evidence: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether the detector, by its own threshold if it has one, suspects the model."""
-        return bool(self.verdict and self.verdict.get("backdoored"))
-
-    @property
-    def classes(self) -> list[int]:
-        """Its suspected classes; the most suspicious one if it suspects none by itself."""
-        verdict = self.verdict or {}
-        suspect = [verdict["suspect"]] if "suspect" in verdict else []
-        return list(verdict.get("targets", [])) or suspect
 
 
 @dataclass(frozen=True)

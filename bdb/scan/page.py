@@ -7,7 +7,7 @@ from bdb.errors import printable
 from bdb.report import page, sheet
 from bdb.scan import plain
 from bdb.scan.answer import BLIND_SPOTS, Answer
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 
 
 def html(answer: Answer) -> str:

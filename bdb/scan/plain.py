@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bdb.errors import printable
 from bdb.scan.answer import BLIND_SPOTS, Answer
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 from bdb.scan.samples import Sifted, votes
 from bdb.scan.triggers import Reversed
 

@@ -9,7 +9,7 @@ from bdb import __version__
 from bdb.errors import printable
 from bdb.scan import plain
 from bdb.scan.answer import Answer
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

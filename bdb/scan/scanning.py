@@ -14,7 +14,7 @@ from bdb.defenses.features import VictimFeatures, extract
 from bdb.errors import SuspectError
 from bdb.models.base import Classifier
 from bdb.scan import calibrate as calibrating
-from bdb.scan import files, images, references, samples, suspects, triggers
+from bdb.scan import comparable, files, images, samples, suspects, triggers
 from bdb.scan.answer import Answer
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
@@ -66,7 +66,7 @@ def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> An
     names, given = _given(brought, model)
     if brought.calibrate:
         _calibrate(brought, model, given.clean_set, recipe)
-    alike = references.find(brought.population, model.spec, recipe)
+    alike = comparable.find(brought.population, model.spec, recipe)
     end = time.monotonic() + (float("inf") if seconds is None else seconds)
     ladder = Ladder(given, end, seed, alike.fields)
     sifted = [each for split in names for each in samples.sift(ladder, split, names[split])]

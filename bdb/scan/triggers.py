@@ -13,7 +13,7 @@ from torch import Tensor
 from bdb import artifacts
 from bdb.datasets.base import ImageSet
 from bdb.models.base import Classifier
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 from bdb.training import inference
 
 _MOST = 5  # classes of each detector

@@ -32,6 +32,7 @@ from bdb.layout import Run
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
 from bdb.report import board as boards
+from bdb.scan import torch_files
 from bdb.scan.suspects import Told
 from bdb.stages.inputs import read_split
 
@@ -300,7 +301,7 @@ def test_a_hostile_file_is_refused_by_name_of_what_it_would_call(here: Path) -> 
 def spoiled(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """The same result with its record of test images changed."""
     path = result(folder) / "attack_result.pt"
-    with torch.serialization.safe_globals(convert.files._numpy_globals()):
+    with torch.serialization.safe_globals(torch_files.numpy_globals()):
         content = torch.load(path, weights_only=True)
     change(content["bd_test"])
     torch.save(content, path)

@@ -17,7 +17,7 @@ from bdb.errors import SuspectError
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.report import population
-from bdb.scan import architectures, calibrate, files, references, suspects
+from bdb.scan import architectures, calibrate, comparable, files, suspects
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
 from bdb.testing import digits
@@ -154,13 +154,13 @@ def test_clean_models_are_trained_once_and_compared_with(
     table = population.read(path)
     assert table["label"].tolist() == ["clean"] * 3
     assert table["score"].nunique() == 3
-    alike = references.find(path, model.spec, "")
+    alike = comparable.find(path, model.spec, "")
     assert alike.scores.shape == (3, 1)
     other = suspect(8)
-    assert references.find(path, other.spec, "").scores.empty
+    assert comparable.find(path, other.spec, "").scores.empty
     calibrate.calibrate(path, other, data, None, "fast", 1)
-    assert len(references.find(path, other.spec, "").scores) == 1
-    assert len(references.find(path, model.spec, "").scores) == 3
+    assert len(comparable.find(path, other.spec, "").scores) == 1
+    assert len(comparable.find(path, model.spec, "").scores) == 3
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from bdb.datasets.base import DataSpec
 from bdb.errors import ArtifactError
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
-from bdb.scan import outputs, page, references, sarif
+from bdb.scan import comparable, outputs, page, sarif
 from bdb.scan.answer import Answer
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 from bdb.scan.outputs import Paths
 from bdb.scan.samples import Sifted
 from bdb.scan.triggers import Reversed
@@ -125,7 +125,7 @@ def answer() -> Answer:
         Finding("nc", reason="it failed: <script>alert(1)</script>"),
     ]
     trigger = Reversed("nc", 0, torch.rand(3, 32, 32), 0.93, 0.02)
-    beside = references.find(None, spec, "fast")
+    beside = comparable.find(None, spec, "fast")
     model = models.build(spec, 0).eval()
     sifted = Sifted("strip", "inputs", ["<u>.png"], torch.ones(1), torch.tensor([True]))
     return Answer(Path("a model <i>.pt"), model, findings, beside, 0.98, [trigger], [sifted])

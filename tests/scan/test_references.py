@@ -11,12 +11,12 @@ from bdb.errors import ArtifactError
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
 from bdb.report import population, tables
-from bdb.scan import answer, plain, references
+from bdb.scan import comparable, plain, plain_json
 from bdb.scan.answer import Answer
-from bdb.scan.ladder import Finding
+from bdb.scan.finding import Finding
 from bdb.scan.references import References
 
-PACKAGED = Path(references.__file__).parent / "population.csv"
+PACKAGED = Path(comparable.__file__).parent / "population.csv"
 DATA = DataSpec(
     dataset="digits",
     classes=tuple("0123456789"),
@@ -52,7 +52,7 @@ def without(alike: References, model: tuple[str, float, float]) -> References:
 
 
 def test_models_of_the_population_are_found_with_what_their_detectors_were_set_to() -> None:
-    alike = references.find(None, SPEC, "fast")
+    alike = comparable.find(None, SPEC, "fast")
     assert alike.scores.shape == (50, 3)
     assert alike.fields["mm_bd"] == {"lr": 0.03, "restarts": 10, "steps": 100}
     assert alike.fields["head_norm"] == {}
@@ -69,7 +69,7 @@ def test_models_of_the_population_are_found_with_what_their_detectors_were_set_t
     ],
 )
 def test_other_models_are_uncalibrated(spec: ModelSpec, recipe: str) -> None:
-    alike = references.find(None, spec, recipe)
+    alike = comparable.find(None, spec, recipe)
     assert "no clean model of" in alike.lacking
     found = answered([Finding("mm_bd", {"backdoored": True, "score": 9.0})], alike)
     assert found.is_suspicious
@@ -79,7 +79,7 @@ def test_other_models_are_uncalibrated(spec: ModelSpec, recipe: str) -> None:
 @pytest.mark.parametrize("detectors", [["head_norm", "mm_bd"], ["head_norm", "mm_bd", "nc"]])
 def test_clean_models_are_suspected_no_more_often_than_said(detectors: list[str]) -> None:
     """Each among the others; own thresholds call a third of them and more backdoored."""
-    alike = references.find(None, SPEC, "")
+    alike = comparable.find(None, SPEC, "")
     table = everyone()
     kinds = table[table["detector"].isin(detectors)].groupby(["label", *MODEL])
     suspected: dict[str, list[bool]] = {"clean": [], "backdoored": []}
@@ -95,7 +95,7 @@ def test_clean_models_are_suspected_no_more_often_than_said(detectors: list[str]
 
 def test_held_out_clean_models_are_suspected_no_more_often_than_said() -> None:
     """Half of them as references, the other half as suspects, twenty draws."""
-    alike = references.find(None, SPEC, "")
+    alike = comparable.find(None, SPEC, "")
     table = everyone()
     clean = {key: findings(rows) for key, rows in table[table["label"] == "clean"].groupby(MODEL)}
     rng = np.random.default_rng(0)
@@ -109,7 +109,7 @@ def test_held_out_clean_models_are_suspected_no_more_often_than_said() -> None:
 
 
 def test_the_answer_says_how_many_clean_models_look_as_suspicious() -> None:
-    alike = references.find(None, SPEC, "fast")
+    alike = comparable.find(None, SPEC, "fast")
     mild = {"backdoored": True, "score": float(alike.scores["mm_bd"].nlargest(3).iloc[-1])}
     found = answered([Finding("mm_bd", mild), Finding("head_norm", reason="it failed: x")], alike)
     assert found.ranks["mm_bd"][:2] == (3, 50)
@@ -120,7 +120,7 @@ def test_the_answer_says_how_many_clean_models_look_as_suspicious() -> None:
     assert "calibrated: 3 of 50 clean models, trained by recipe fast, look at least as" in text
     far = answered([Finding("mm_bd", {"backdoored": False, "score": 1e3, "suspect": 7})], alike)
     assert "mm_bd: suspicious, class 7 (score 1000.00, 0 of 50" in plain.text(far)
-    said = answer.as_json(far)
+    said = plain_json.document(far)
     assert (said["suspicious"], round(said["p_value"], 4)) == (True, round(1 / 51, 4))
     assert said["detectors"][0]["clean_models"] == 50
 
@@ -137,7 +137,7 @@ def test_too_few_clean_models_calibrate_nothing(tmp_path: Path) -> None:
     few = table[(table["label"] == "clean") & (table["seed"] < 2)]
     path = tmp_path / "few.csv"
     path.write_text(tables.csv(few))
-    alike = references.find(path, SPEC, "")
+    alike = comparable.find(path, SPEC, "")
     found = answered([Finding("mm_bd", {"backdoored": False, "score": 1e3})], alike)
     assert found.combined is None
     assert "fewer than 19 clean models" in found.calibration
@@ -148,4 +148,4 @@ def test_a_file_that_is_no_population_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ArtifactError, match="not a population"):
-        references.find(path, SPEC, "")
+        comparable.find(path, SPEC, "")

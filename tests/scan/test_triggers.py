@@ -16,7 +16,8 @@ from bdb.defenses.base import Given
 from bdb.errors import BdbError, DataError
 from bdb.models import base as models
 from bdb.scan import images, triggers
-from bdb.scan.ladder import Finding, Ladder
+from bdb.scan.finding import Finding
+from bdb.scan.ladder import Ladder
 from bdb.testing import Lab, digits, lab
 
 QUICK = {"nc": {"rounds": 8, "batch_size": 16, "patience": 2}}
