@@ -53,7 +53,9 @@ class Ladder:
         return self.given.model
 
     def detectors(self, fits: Callable[[Defense], bool]) -> list[Defense]:
-        """Those that fit and need no more than is given, the one with the fewest images first.
+        """Those that fit and need no more than is given.
+
+        Those whose score can be compared come first, and then the one that looks at fewest images.
 
         Raises:
             ParamsError: a detector has no such field.
@@ -63,7 +65,7 @@ class Ladder:
                 for n in names]  # fmt: skip
         offered = {need for need, value in vars(self.given).items() if value is not None}
         fitting = [d for d in made if fits(d) and d.needs <= offered]
-        return sorted(fitting, key=lambda detector: (self._cost(detector), detector.name))
+        return sorted(fitting, key=self._rank)
 
     def climb(self) -> Iterator[Finding]:
         """Ask one detector of models after the other."""
@@ -90,6 +92,9 @@ class Ladder:
         except Exception as error:  # whatever odd weights lead a detector to
             reason = f"it failed: {line(error)[:200]}"
         return None, reason, time.monotonic() - began
+
+    def _rank(self, detector: Defense) -> tuple[bool, int, str]:
+        return detector.name not in self.fields, self._cost(detector), detector.name
 
     def _cost(self, detector: Defense) -> int:
         """Roughly, how many images it looks at."""

@@ -1,6 +1,10 @@
 """A scan from the command line, in an empty folder: what it reads, says, and ends with."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from scanned import bdb
+from scanned import ROOT, bdb
 
 from bdb.datasets.base import DataSpec
 from bdb.defenses.base import Given
@@ -41,6 +45,40 @@ def test_a_clean_head_is_not_suspected_and_the_blind_spots_are_said(tmp_path: Pa
     assert "uncalibrated" in done.stdout
     assert "not looked at, since the budget was used up" in done.stdout
     assert "little poison" in done.stdout
+
+
+OFFLINE = """
+import runpy, socket, sys
+def refuse(*_):
+    raise OSError("there is no network")
+socket.socket.connect = socket.getaddrinfo = refuse
+sys.argv = ["bdb", *sys.argv[1:]]
+runpy.run_module("bdb", run_name="__main__")
+"""
+
+
+def test_the_package_alone_is_enough_offline(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "bdb", tmp_path / "lib/bdb", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    data = DataSpec(
+        dataset="digits", classes=tuple("0123456789"), shape=(3, 32, 32), mean=(0.3,) * 3,
+        std=(0.3,) * 3,
+    )  # fmt: skip
+    spec = ModelSpec(architecture="convnet", fields={"width": 8}, data=data)
+    folder = tmp_path / "empty"
+    models.save(folder / "model.safetensors", models.build(spec, 0))
+    asked = ["scan", "model.safetensors", "--html", "answer.html", "--sarif", "answer.sarif"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib"), "BDB_DEVICE": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, *asked],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    assert "of 50 clean models score as high" in done.stdout
+    assert "network" not in done.stdout + done.stderr
+    names = {"model.safetensors", "answer.html", "answer.sarif"}
+    assert {path.name for path in folder.iterdir()} == names
 
 
 def test_a_budget_stops_a_detector_that_is_at_it(badnets: Lab) -> None:
