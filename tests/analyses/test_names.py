@@ -17,6 +17,7 @@ NAMING = {
     "activation_classes",
     "confusion",
     "gradcam",
+    "shap",
     "top_images",
     "triggers",
     "tsne",
