@@ -12,6 +12,7 @@ from torch import Tensor
 from bdb.analyses.base import AnalysisView
 from bdb.attacks.poisoning import Triggered
 from bdb.datasets.base import ImageSet
+from bdb.errors import ParamsError
 from bdb.training import inference
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _NAMED = 24  # layers that have room for their names
 
 
 class Choice(NamedTuple):
-    """Some clean test images, of every class, and those of them that there are with the trigger.
+    """Some clean test images, of every class, and those of them that a trigger is meant for, with it.
 
     Attributes:
         clean: N of them, on the CPU.
@@ -41,10 +42,18 @@ def choose(view: AnalysisView, count: int, *names: object) -> Choice:
         view: of what is looked at.
         count: of clean images; of all that there are if they are fewer.
         names: what the choice is for.
+
+    Raises:
+        ParamsError: of these none is of a class that the trigger is meant for.
     """
     rows = spread(view.test.labels, count, view.generator(*names)).sort().values
     whole = {name: tensor.cpu() for name, tensor in vars(view.triggered).items()}
-    mine = torch.isin(whole["ids"], rows)
+    mine = torch.isin(whole["ids"], rows) & whole["is_source"]
+    if not mine.any():
+        raise ParamsError(
+            f"attack: of {len(rows)} test images none is of a class that {view.run.attack} is "
+            "meant for"
+        )
     triggered = Triggered(**{name: tensor[mine] for name, tensor in whole.items()})
     return Choice(view.test.to("cpu")[rows], triggered, torch.searchsorted(rows, triggered.ids))
 
