@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bdb.analyses import common
+from bdb.analyses import common, frequencies
 from bdb.analyses.base import AnalysisView, OfData, Picture
 from bdb.method import Paper
 from bdb.registry import register
@@ -17,7 +17,6 @@ from bdb.report import style
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BATCH = 256  # images
@@ -54,58 +53,25 @@ class Spectrum(OfData):
     def run(self, view: AnalysisView) -> Picture:
         """Transform some triggered test images and their originals."""
         _, clean, triggered = common.pairs(view, self.samples, self.name)
-        table = _table(_power(clean), _power(triggered.to(torch.int16) - clean.to(torch.int16)))
+        change = triggered.to(torch.int16) - clean.to(torch.int16)
+        table = frequencies.table(clean=_power(clean), change=_power(change))
         return Picture(_draw(view, table, len(clean)), table)
 
 
 def _power(images: Tensor) -> np.ndarray:
     """Mean power over images and channels: float64, H x W."""
-    from scipy.fft import dctn
-
     total = np.zeros(images.shape[2:])
     for part in images.split(_BATCH):
-        total += np.square(dctn(part.float().numpy(), axes=(2, 3), norm="ortho")).sum((0, 1))
+        total += np.square(frequencies.transform(part.float().numpy())).sum((0, 1))
     return total / (len(images) * images.shape[1])
 
 
-def _table(clean: np.ndarray, change: np.ndarray) -> pd.DataFrame:
-    import pandas as pd
-
-    down, across = np.indices(clean.shape)
-    frequency = np.hypot(down / clean.shape[0], across / clean.shape[1]) / 2
-    columns = np.stack([down, across, frequency, clean, change]).reshape(5, -1).T
-    table = pd.DataFrame(columns, columns=["down", "across", "frequency", *_POWERS])
-    return table.astype({"down": int, "across": int})
-
-
 def _draw(view: AnalysisView, table: pd.DataFrame, count: int) -> Figure:
-    from matplotlib.colors import LogNorm
-
-    norm = LogNorm(_FLOOR, max(10.0, table[_POWERS].to_numpy().max()), clip=True)
+    limits = _FLOOR, max(10.0, table[_POWERS].to_numpy().max())
     with style.context():
-        figure = style.new_figure(10.0, 3.5)
-        *pair, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
-        for axes, name in zip(pair, _POWERS, strict=True):
-            square = table.pivot(index="down", columns="across", values=name)
-            image = axes.imshow(square, norm=norm, cmap="viridis", interpolation="none")
-            axes.set(title=name, xlabel="coefficient across", ylabel="coefficient down")
-        bar = figure.colorbar(image, ax=pair, aspect=25, label="power, squared grey levels")
-        bar.ax.yaxis.set_major_formatter(style.power_of_ten)
-        _profiles(right, table)
+        figure = frequencies.draw(table, limits, "power, squared grey levels")
         style.headline(figure, "Where in frequency the trigger lies", _note(view, table, count))
     return figure
-
-
-def _profiles(axes: Axes, table: pd.DataFrame) -> None:
-    """Mean power of the coefficients around each frequency."""
-    rings = max(table["down"].max(), table["across"].max(), 1)
-    middles = (table["frequency"] * 2 * rings).round() / (2 * rings)
-    means = table.groupby(middles)[_POWERS].mean().clip(lower=_FLOOR)
-    for name, color in zip(_POWERS, (style.BLUE, style.VERMILION), strict=True):
-        axes.plot(means[name], color=color, label=name)
-    axes.set(title="by frequency", yscale="log", xlabel="frequency, cycles per pixel")
-    axes.yaxis.set_major_formatter(style.power_of_ten)
-    axes.legend()
 
 
 def _note(view: AnalysisView, table: pd.DataFrame, count: int) -> str:
