@@ -16,6 +16,7 @@ NAMES = ("$a_{", "$x^2$", "<b>&amp;", "a|b", "\u72ac", "\U0001f600", "%s", "\\fr
 NAMING = {
     "activation_classes",
     "confusion",
+    "feature_visualization",
     "gradcam",
     "shap",
     "top_images",
