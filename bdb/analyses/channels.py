@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -105,15 +106,16 @@ def readable(layer: str) -> str:
     return layer.rpartition("inner.")[2]
 
 
-def respond(view: AnalysisView, layer: str, images: Tensor) -> Tensor:
-    """Each channel's answer to each uint8 image: float32, N x C, on the CPU."""
+def answer(view: AnalysisView, layer: str, images: Tensor) -> Tensor:
+    """Each channel's answer to a few images, floats in [0, 1]: N x C; gradients reach these."""
     with surgery.recording(view.model, [layer]) as seen:
+        view.model(images)
+    return seen[layer].mean((2, 3))
 
-        def compute(pixels: Tensor) -> Tensor:
-            view.model(pixels)
-            return seen[layer].mean((2, 3))
 
-        return inference.in_batches(compute, images, view.device)
+def respond(view: AnalysisView, layer: str, images: Tensor) -> Tensor:
+    """Each channel's answer to each of many uint8 images: float32, N x C, on the CPU."""
+    return inference.in_batches(partial(answer, view, layer), images, view.device)
 
 
 def top(answers: Tensor, count: int) -> Tensor:

@@ -22,7 +22,7 @@ _NAMED = 24  # layers that have room for their names
 
 
 class Choice(NamedTuple):
-    """Some clean test images, of every class, and those of them that a trigger is meant for, with it.
+    """Some clean test images of every class, and with the trigger those that it is meant for.
 
     Attributes:
         clean: N of them, on the CPU.

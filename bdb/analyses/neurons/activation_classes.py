@@ -36,9 +36,7 @@ class ActivationClasses(OfChannels):
     that tells nothing apart.
     """
 
-    channels: int = Field(
-        20, ge=1, le=64, description="channels shown, by what the trigger changes"
-    )
+    channels: int = Field(20, ge=1, le=64, description="channels shown, those of most change")
     top: int = Field(50, ge=1, le=1000, description="images that most excite a channel")
 
     def run(self, view: AnalysisView) -> Picture:
@@ -57,18 +55,12 @@ class ActivationClasses(OfChannels):
         kinds, answers = self._pool(view, responses)
         size = min(self.top, int((kinds == TRIGGERED).sum()))
         every = torch.arange(TRIGGERED, view.data.num_classes)
-        expected = (kinds == every[:, None]).double().mean(1)
+        expected = (kinds == every[:, None]).double().mean(1).numpy()
         parts = []
         for channel in responses.most_changed(answers.shape[1]).tolist():
-            found = kinds[top(answers[:, channel], size)]
-            count = (found == every[:, None]).sum(1)
-            columns = {
-                "label": every,
-                "count": count,
-                "share": count / len(found),
-                "expected": expected,
-            }
-            part = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+            count = (kinds[top(answers[:, channel], size)] == every[:, None]).sum(1).numpy()
+            columns = {"label": every.numpy(), "count": count, "share": count / size}
+            part = pd.DataFrame(columns).assign(expected=expected)
             part.insert(0, "channel", channel)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
@@ -91,14 +83,14 @@ def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame, channel
         _matrix(left, shares[:, :1], ["triggered"])
         names = [common.class_name(view, label) for label in range(view.data.num_classes)]
         image = _matrix(right, shares[:, 1:], names)
-        left.set_yticks(range(len(order)), order)
-        left.set_ylabel(f"channel of {responses.layer}")
+        left.set(
+            yticks=range(len(order)), yticklabels=order, ylabel=f"channel of {responses.layer}"
+        )
         right.set_xlabel("clean images by class")
         bar = figure.colorbar(image, ax=[left, right], aspect=30, pad=0.02)
         bar.ax.yaxis.set_major_formatter("{x:.0%}")
         bar.outline.set_visible(False)
-        title = f"What excites the channels of {view.who}"
-        style.headline(figure, title, _note(view, table))
+        style.headline(figure, f"What excites the channels of {view.who}", _note(view, table))
     return figure
 
 

@@ -47,8 +47,7 @@ class FeatureMaps(OfNeurons):
         """
         channels.layer_of(view.model, None, self.name)
         rows, *pair = common.pairs(view, self.samples, self.name)
-        table = _table(view, *pair)
-        draws = view.generator(self.name, "shown")
+        table, draws = _table(view, *pair), view.generator(self.name, "shown")
         pick = common.spread(view.triggered.labels.cpu()[rows], self.shown, draws)
         most = table.groupby("layer", sort=False).head(self.channels)
         return Picture(_draw(view, table, most, [images[pick] for images in pair]), table)
@@ -62,14 +61,11 @@ def _table(view: AnalysisView, clean: Tensor, triggered: Tensor) -> pd.DataFrame
         before, after = (channels.maps(view, images) for images in pair)
         for layer in before:
             sums[layer] = sums.get(layer, 0) + _measure(before[layer], after[layer])
-    means = {layer: (each / len(clean)).T.numpy() for layer, each in sums.items()}
-    parts = {
-        layer: pd.DataFrame(each, columns=["clean", "change", "reach"])
-        .rename_axis("channel")
-        .sort_values("change", ascending=False, kind="stable")
-        for layer, each in means.items()
-    }
-    table = pd.concat(parts, names=["layer"]).reset_index()
+    parts = {}
+    for layer, sizes in sums.items():
+        means = pd.DataFrame((sizes / len(clean)).T.numpy(), columns=["clean", "change", "reach"])
+        parts[layer] = means.sort_values("change", ascending=False, kind="stable")
+    table = pd.concat(parts, names=["layer", "channel"]).reset_index()
     return table.assign(relative=(table["change"] / table["clean"]).where(table["clean"] > 0))
 
 
@@ -97,8 +93,7 @@ def _draw(
                 axes.set_ylabel(name)
             for rows, (layer, channel) in zip(others, names, strict=True):
                 _column(rows, *(each[layer][at, channel].numpy() for each in maps))
-        for axes, (layer, channel) in zip(grid[0, 1:], names, strict=True):
-            axes.set_title(f"{layer}\nchannel {channel}")
+                rows[0].set_title("" if at else f"{layer}\nchannel {channel}")
         style.headline(figure, f"Feature maps of {view.who}", _note(view, table))
     return figure
 

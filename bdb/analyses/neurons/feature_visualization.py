@@ -11,7 +11,6 @@ from bdb.analyses import ascent, channels, common
 from bdb.analyses.base import AnalysisView, Picture
 from bdb.analyses.channels import OfChannels, Responses
 from bdb.method import Paper
-from bdb.models import surgery
 from bdb.registry import register
 from bdb.report import style
 from bdb.training import inference
@@ -42,9 +41,7 @@ class FeatureVisualization(OfChannels):
         url="https://distill.pub/2017/feature-visualization",
     )
 
-    samples: int = Field(
-        500, ge=10, le=20_000, description="clean test images, spread over the classes"
-    )
+    samples: int = Field(500, ge=10, le=20_000, description="clean test images, of every class")
     channels: int = Field(6, ge=1, le=16, description="channels shown, by what the trigger changes")
     steps: int = Field(200, ge=1, le=5000, description="of ascent")
     lr: float = Field(0.05, gt=0, le=10, description="of Adam, on the images' log-odds")
@@ -60,29 +57,18 @@ class FeatureVisualization(OfChannels):
         responses = self.responses(view)
         chosen = responses.most_changed(self.channels)
         layer = channels.layer_of(view.model, self.stage, self.name)
-        start = to_float(responses.choice.clean.images).mean(0)
-        made = self._make(view, layer, chosen, start)
+        start, columns = to_float(responses.choice.clean.images).mean(0), chosen.to(view.device)
+        made = ascent.ascend(
+            lambda images: channels.answer(view, layer, images).gather(1, columns[:, None]),
+            start.to(view.device).expand(len(chosen), *start.shape),
+            view.generator(self.name, "ascend"),
+            steps=self.steps,
+            lr=self.lr,
+            jitter=self.jitter,
+            smoothness=self.smoothness,
+        )
         table = _table(view, responses, chosen, made, channels.respond(view, layer, made))
         return Picture(_draw(view, responses, table, made), table)
-
-    def _make(self, view: AnalysisView, layer: str, chosen: Tensor, start: Tensor) -> Tensor:
-        """An image for each channel: uint8, N x C x H x W."""
-        columns = chosen.to(view.device)[:, None]
-        with surgery.recording(view.model, [layer]) as seen:
-
-            def answers(images: Tensor) -> Tensor:
-                view.model(images)
-                return seen[layer].mean((2, 3)).gather(1, columns)
-
-            return ascent.ascend(
-                answers,
-                start.to(view.device).expand(len(chosen), *start.shape),
-                view.generator(self.name, "ascend"),
-                steps=self.steps,
-                lr=self.lr,
-                jitter=self.jitter,
-                smoothness=self.smoothness,
-            )
 
 
 def _table(
@@ -113,9 +99,8 @@ def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame, made: T
             _show(above[at], made[at], table["activation"][at])
             _show(below[at], responses.choice.clean.images[best], table["clean_max"][at])
             predicted = int(table["predicted"][at])
-            color = style.VERMILION if predicted in targets else style.INK
-            name = common.class_name(view, predicted)
-            above[at].set_title(f"channel {channel}\n→ {name}", color=color)
+            said = f"channel {channel}\n→ {common.class_name(view, predicted)}"
+            above[at].set_title(said, color=style.VERMILION if predicted in targets else style.INK)
         above[0].set_ylabel("made")
         below[0].set_ylabel("best clean image")
         title = f"What would excite the channels of {view.who} that the trigger moves"

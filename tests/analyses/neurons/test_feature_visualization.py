@@ -54,7 +54,7 @@ def test_what_is_made_excites_more_than_any_test_image(view_of) -> None:
 
 
 @pytest.mark.evidence
-def test_what_the_trigger_s_channels_ask_for_is_answered_with_the_target(view_of) -> None:
+def test_what_the_trigger_s_channels_ask_for_is_answered_with_the_target() -> None:
     """Beside the channels of clean models that the same trigger moves most."""
     victims, controls = [], []
     for seed in range(3):
