@@ -73,7 +73,7 @@ def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame) -> Figu
         for row, (channel, gallery) in zip(grid, galleries, strict=True):
             for axes, (_, entry) in zip(row, gallery.iterrows(), strict=True):
                 _show(axes, view, responses, entry)
-            row[0].set_ylabel(f"№ {channel}")
+            row[0].set_ylabel(f"channel {channel}")
         _legend(figure)
         title = f"What most excites the channels of {view.who} that the trigger moves"
         style.headline(figure, title, _note(view, responses, table))
