@@ -28,8 +28,9 @@ def table(**figures: np.ndarray) -> pd.DataFrame:
     """One row per coefficient: `down`, `across`, `frequency`, and the figures, each H x W."""
     import pandas as pd
 
-    down, across = np.indices(next(iter(figures.values())).shape)
-    frequency = np.hypot(down / down.shape[0], across / across.shape[1]) / 2
+    height, width = next(iter(figures.values())).shape
+    down, across = np.indices((height, width))
+    frequency = np.hypot(down / height, across / width) / 2
     columns = np.stack([down, across, frequency, *figures.values()])
     rows = columns.reshape(len(columns), -1).T
     named = pd.DataFrame(rows, columns=["down", "across", "frequency", *figures])
