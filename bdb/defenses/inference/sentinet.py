@@ -33,7 +33,8 @@ class SentiNet(Rejection):
     boundary of what clean images do. It is for small triggers.
 
     Differs: other classes are those that the suspect finds next likely, not those of segments of
-    the image; the noise is uniform.
+    the image; the noise is uniform. BackdoorBench cuts out .85 of the highest saliency and above,
+    leaves out the boundary, and goes by the confidence under noise alone, above .9.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -46,7 +47,7 @@ class SentiNet(Rejection):
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
 
     overlays: int = Field(100, ge=1, description="clean images that each region is pasted on")
-    saliency: float = Field(0.15, gt=0, lt=1, description="share of the highest that is cut out")
+    saliency: float = Field(0.15, gt=0, lt=1, description="cut out from this share of the peak on")
     proposals: int = Field(2, ge=0, description="next likely classes whose regions are left out")
     bins: int = Field(10, ge=1, description="of confidence; the boundary runs above each")
 
