@@ -19,12 +19,13 @@ import torch
 import training
 import trigger_picture
 import triggers
+import yaml
 from baseline import Baseline, Schedule
 from inputs import describe, poisoned
 from session import summary, together
 from session.budget import Budget
 
-from bdb import artifacts, registry
+from bdb import artifacts, presets, registry
 from bdb.defenses.base import Outcome
 from bdb.jobs import estimate
 from bdb.jobs import jobs as all_jobs
@@ -282,8 +283,11 @@ def test_a_control_and_a_victim_of_the_quick_network_have_targets_of_their_own()
 
 def test_every_defense_of_the_registry_is_planned(tmp_path: Path) -> None:
     args = defenses.options().parse_args([])
-    made = defenses.Project(tmp_path, defenses.params(args))
+    params = defenses.params(args)
+    made = defenses.Project(tmp_path, params)
     assert [name for _, name in made.jobs.plan.cells] == registry.names("defense")
+    # Published schedules would take hours.
+    assert params["defenses"] == yaml.safe_load(presets.text("digits"))["defenses"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
