@@ -53,19 +53,24 @@ class AntiBackdoorLearning(InTraining):
 
     def run(self, view: DefenderView) -> Outcome:
         """Train a model of our own; a sample's score is its negative loss when isolated."""
-        model = view.build_model("abl")
         data = view.train_set
-        first = self.recipe(self.isolation_epochs, self.lr, self.schedule, augment=False)
-        view.fit(model, data, first, step=self.trapped, what="isolate")
-        losses = sample_losses(model, data.images, data.labels)
-        flagged = torch.zeros(len(data), dtype=torch.bool)
-        flagged[losses.topk(max(1, round(self.isolated * len(data))), largest=False).indices] = True
+        model, losses, flagged = self.isolate(view)
         mask = flagged.to(data.labels.device)
         rest = self.recipe(self.tuning_epochs, self.tuning_lr, "cosine")
         view.fit(model, data[~mask], rest, what="tune")
         last = self.recipe(self.unlearning_epochs, self.unlearning_lr, "constant", augment=False)
         view.fit(model, data[mask], last, step=ascent, what="unlearn")
         return Outcome(model=model, scores={"train": -losses}, flagged={"train": flagged})
+
+    def isolate(self, view: DefenderView) -> tuple[Classifier, Tensor, Tensor]:
+        """A model after the first stage, every sample's loss under it, and which are isolated."""
+        model, data = view.build_model("abl"), view.train_set
+        recipe = self.recipe(self.isolation_epochs, self.lr, self.schedule, augment=False)
+        view.fit(model, data, recipe, step=self.trapped, what="isolate")
+        losses = sample_losses(model, data.images, data.labels)
+        flagged = torch.zeros(len(data), dtype=torch.bool)
+        flagged[losses.topk(max(1, round(self.isolated * len(data))), largest=False).indices] = True
+        return model, losses, flagged
 
     def recipe(self, epochs: int, lr: float, schedule: Schedule, *, augment: bool = True) -> Recipe:
         """How one stage is trained."""
