@@ -31,11 +31,10 @@ def some(count: int) -> ImageSet:
 def found(badnets: Lab) -> Finding:
     given = Given(model=badnets.model, clean_set=badnets.clean_set)
     ladder = Ladder(given, math.inf, 0, QUICK)
-    (detector,) = [d for d in ladder.detectors(lambda d: d.judges) if "clean_set" in d.needs]
+    (detector,) = ladder.detectors(lambda d: d.judges and {"trigger", "mask"} <= {*d.evidence})
     outcome, reason, seconds = ladder.ask(detector)
     assert outcome is not None, reason
     assert outcome.model is None  # What it would unlearn was not asked for.
-    assert not badnets.model.head.weight.isnan().any()
     return Finding(detector.name, outcome.verdict, "", seconds, outcome.evidence)
 
 
