@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bdb import artifacts, registry
-from bdb.analyses.base import Analysis, AnalysisView, Delivered, Picture
+from bdb.analyses.base import Analysis, AnalysisView, Cost, Delivered, Picture
 from bdb.attacks import poisoning, victims
 from bdb.attacks.base import Attack, AttackContext, ModelEditing, Plan
 from bdb.attacks.poisoning import Poison
@@ -135,6 +135,7 @@ class Lab:
             "train_set": lambda: Delivered(self.train_set, self.is_poison()),
             "test": lambda: self.test,
             "triggered": lambda: self.poison.test,
+            "cost": lambda: Cost(training=10.0, defense=2.5),
         }
         ratio = "0.1" if self.attack.poisons else "0"
         return AnalysisView(

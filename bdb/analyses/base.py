@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Need = Literal["model", "clean_model", "train_set", "test", "triggered", "defended"]
+Need = Literal["model", "clean_model", "train_set", "test", "triggered", "defended", "cost"]
 Scope = Literal["data", "victim", "cell"]
 Look = Literal["victim", "clean_model", "defended"]
 
@@ -33,7 +33,7 @@ _VICTIM = _DATA | {"model", "clean_model"}
 _SEEN: dict[Scope, frozenset[str]] = {
     "data": _DATA,
     "victim": _VICTIM,
-    "cell": _VICTIM | {"defended"},
+    "cell": _VICTIM | {"defended", "cost"},
 }
 
 
@@ -47,6 +47,19 @@ class Delivered:
 
     images: ImageSet
     is_poison: Tensor
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How long the jobs of a cell took, in seconds; another run or machine takes another time.
+
+    Attributes:
+        training: of the victim.
+        defense: with the features that were extracted for it, if it reads them.
+    """
+
+    training: float
+    defense: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,12 @@ class AnalysisView:
         """The triggered test images with true labels and targets; `ids` index `test`."""
         triggered: Triggered = self._get("triggered")
         return triggered
+
+    @property
+    def cost(self) -> Cost:
+        """What the cell cost."""
+        cost: Cost = self._get("cost")
+        return cost
 
     def generator(self, *names: object) -> torch.Generator:
         """A generator for the purpose that the names tell."""

@@ -234,6 +234,13 @@ class Jobs:
             paths[seen_as] = layout.defended(run, of)
         return {need: path for need, path in paths.items() if need in tool.can("needs")}
 
+    def recorded(self, run: Run, defense: str) -> list[Path]:
+        """The records of the jobs that a defense costs; features are shared, and count in full."""
+        folders = [layout.cell(run, defense)]
+        if self.plan.needs_features(defense):
+            folders.append(layout.features(run).parent)
+        return [folder / "provenance.json" for folder in folders]
+
     def _seen(
         self, run: Run, tool: Entry, of: str | None
     ) -> tuple[list[Path], list[Entry], list[str]]:
@@ -244,6 +251,8 @@ class Jobs:
         if models:
             methods.append(self._entry("model", run.model))
         inputs += dict.fromkeys(models.values())
+        if "cost" in needs and of:
+            inputs += [layout.victim(run) / "provenance.json", *self.recorded(run, of)]
         if not needs.isdisjoint({"train_set", "triggered"}):
             inputs += self._poison(run)
         # The triggered images of a control are not in a file: its attacker marks them anew.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from bdb import artifacts, layout
-from bdb.analyses.base import Analysis, AnalysisView, Delivered
+from bdb.analyses.base import Analysis, AnalysisView, Cost, Delivered
 from bdb.jobs.jobs import Jobs
 from bdb.layout import Run
 from bdb.models import base as models
@@ -31,6 +31,7 @@ def _view(analysis: Analysis, jobs: Jobs, run: Run, of: str | None) -> AnalysisV
         "train_set": lambda: Delivered(inputs.given_train_set, inputs.is_poison),
         "test": lambda: inputs.test,
         "triggered": lambda: inputs.triggered,
+        "cost": lambda: _cost(jobs, run, str(of)),
     }
     given |= {need: partial(models.load, path, inputs.device) for need, path in paths.items()}
     return AnalysisView(
@@ -42,3 +43,10 @@ def _view(analysis: Analysis, jobs: Jobs, run: Run, of: str | None) -> AnalysisV
         device=inputs.device,
         of=of,
     )
+
+
+def _cost(jobs: Jobs, run: Run, defense: str) -> Cost:
+    """What the stages wrote down."""
+    trained = artifacts.read_json(layout.victim(run) / "provenance.json")["seconds"]
+    records = [artifacts.read_json(path) for path in jobs.recorded(run, defense)]
+    return Cost(trained, sum(record["seconds"] for record in records))

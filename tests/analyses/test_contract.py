@@ -10,7 +10,7 @@ from bdb.analyses.base import Analysis, AnalysisView, OfData, OfPredictions, Pic
 from bdb.errors import RegistryError, UndeclaredNeedError
 from bdb.testing import check_analysis, lab
 
-NEEDS = ("model", "clean_model", "train_set", "test", "triggered", "defended")
+NEEDS = ("model", "clean_model", "train_set", "test", "triggered", "defended", "cost")
 
 
 @pytest.mark.parametrize("tool", registry.names("analysis"))
@@ -67,6 +67,7 @@ def test_an_analysis_that_changes_the_model_fails_the_contract() -> None:
     [
         ("data", {"model"}, "needs 'model', but scope 'data' has only test, train_set, triggered"),
         ("victim", {"model", "defended"}, "needs 'defended', but scope 'victim' has only"),
+        ("victim", {"model", "cost"}, "needs 'cost', but scope 'victim' has only"),
         ("cell", {"model"}, "scope 'cell' without 'defended' in needs"),
         ("victim", {"flags"}, "needs 'flags'"),
     ],

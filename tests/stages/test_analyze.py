@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from bdb import artifacts, layout, params, presets, registry
@@ -23,6 +22,7 @@ from bdb.stages.inputs import RunInputs
 from bdb.training import inference
 
 RUN = Run("digits", "convnet", "badnets", "0.1", 0)
+CELL = layout.cell(RUN, "clp")
 HOME = "bdb.analyses.predictions.confusion"  # stands in for a module that the catalogue knows
 
 
@@ -202,11 +202,21 @@ def test_inputs_follow_from_needs(methods: catalogue.Catalogue) -> None:
     cell = layout.defended(RUN, "clp")
     assert set(jobs.analyze(RUN, "moved", "clp").inputs) == {test, victim, cell}
     assert set(jobs.analyze(RUN, "shares").inputs) == {test, train, given}
+    records = {folder / "provenance.json" for folder in (layout.victim(RUN), CELL)}
+    assert set(jobs.analyze(RUN, "radar", "clp").inputs) == {test, victim, cell, given, *records}
     clean = layout.model(RUN.control)
     assert set(jobs.analyze(RUN, "beside").inputs) == {test, victim, clean, given}
     assert set(jobs.analyze(RUN, "triggers").inputs) == {test, victim, given}
     assert jobs.shared.clean_models == (RUN.control,)
     assert jobs_of(methods, analysis=["moved"]).shared.clean_models == ()
+
+
+def test_a_defense_that_reads_features_costs_their_extraction_too(
+    methods: catalogue.Catalogue,
+) -> None:
+    jobs = jobs_of(methods, defense=["ac"], analysis=["radar"])
+    extracted = layout.features(RUN).with_name("provenance.json")
+    assert extracted in jobs.analyze(RUN, "radar", "ac").inputs
 
 
 def test_every_job_comes_after_those_that_it_reads(methods: catalogue.Catalogue) -> None:
@@ -223,7 +233,7 @@ def test_every_analysis_reads_what_its_job_declares_and_no_more(
         methods,
         analyses={"confusion": {"of": EVERY}},
         attack=["none", "badnets"],
-        analysis=[*TOOLS, "confusion"],
+        analysis=[*TOOLS, "confusion", "radar"],
     )
     monkeypatch.chdir(tmp_path)
     prepare.run(jobs, "digits")
@@ -243,6 +253,9 @@ def test_every_analysis_reads_what_its_job_declares_and_no_more(
     assert poisons.tolist() == [round(0.1 * 1146)]
     beside = artifacts.read_table(layout.analysis(RUN, "beside", "parquet"))
     assert float(beside["victim"].iloc[0]) > 0.8 > 0.2 > float(beside["clean"].iloc[0])
+    radar = artifacts.read_table(layout.analysis(RUN, "radar", "parquet", "clp")).iloc[-1]
+    for folder, column in ((layout.victim(RUN), "training_seconds"), (CELL, "seconds")):
+        assert radar[column] == artifacts.read_json(folder / "provenance.json")["seconds"] > 0
     hits = {of: _on_target(of) for of in (None, layout.CLEAN_MODEL, "clp")}
     assert hits[None] > 0.8 > 0.2 > hits[layout.CLEAN_MODEL]
     clp = models.load(layout.defended(RUN, "clp"))
@@ -262,11 +275,14 @@ def _on_target(of: str | None) -> float:
 def _watched(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Every artefact that is read from now on."""
     read: set[Path] = set()
-    original = artifacts.read_tensors
 
-    def watch(path: Path, *arguments: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        read.add(path)
-        return original(path, *arguments)
+    def watched(original: Any) -> Any:
+        def watch(path: Path, *arguments: Any) -> Any:
+            read.add(path)
+            return original(path, *arguments)
 
-    monkeypatch.setattr(artifacts, "read_tensors", watch)
+        return watch
+
+    for name in ("read_tensors", "read_json"):
+        monkeypatch.setattr(artifacts, name, watched(getattr(artifacts, name)))
     return read

@@ -55,11 +55,9 @@ def _draw(view: AnalysisView, table: pd.DataFrame, most: int) -> Figure:
         figure = style.new_figure(9.6, 1.5 + 0.19 * len(bars))
         left, right = figure.subplots(1, 2, sharey=True)
         _bars(left, bars["parameters"], "parameters")
-        for row, zeros in bars.loc[bars["zeros"] > 0, "zeros"].items():
-            said = f" {_short(zeros)} are 0"
-            left.text(0, row, said, color=style.VERMILION, size=style.SMALL, va="center")
         _bars(right, bars["macs"], "multiply-accumulates for one image")
-        names = [f"{row.layer}  ({row.output})" for row in bars.itertuples()]
+        zeros = [f", {_short(count)} zeros" if count else "" for count in bars["zeros"]]
+        names = bars["layer"] + "  (" + bars["output"] + zeros + ")"
         left.set_yticks(bars.index, names)
         left.set_ylim(len(bars) - 0.4, -0.6)
         style.headline(figure, f"What {view.who} is made of", _note(view, table))
