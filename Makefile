@@ -75,9 +75,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.engines: $(INSTALLED) | $(BIN)/python
-	$(INSTALL) --editable '.[engines]'
+	$(INSTALL) --editable '.[engines,analyses]'
 	touch $@
 
 $(VENV)/.test: $(INSTALLED) | $(BIN)/python
-	$(INSTALL) --editable '.[engines,slurm,kubernetes,test]'
+	$(INSTALL) --editable '.[engines,analyses,slurm,kubernetes,test]'
 	touch $@ $(VENV)/.engines

@@ -22,6 +22,7 @@ NAMING = {
     "top_images",
     "triggers",
     "tsne",
+    "umap",
 }  # the tools that write classes by name
 
 
