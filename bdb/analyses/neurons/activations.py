@@ -96,8 +96,8 @@ def _note(view: AnalysisView, responses: Responses, table: pd.DataFrame) -> str:
     moved = table.iloc[int(size.argmax())]
     most = "no channel at all"
     if moved["difference"]:
-        most = f"channel {moved['channel']:.0f}: {moved['clean']:.2f} becomes "
-        most += f"{moved['triggered']:.2f}"
+        most = f"channel {moved['channel']:.0f}: {moved['clean']:.3g} becomes "
+        most += f"{moved['triggered']:.3g}"
     return (
         f"{view.run}: mean activations of {len(table)} channels over {len(responses.triggered)} "
         f"test images, clean and triggered. The trigger moves {far.sum()} of them by more than "

@@ -111,7 +111,7 @@ def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame, made: T
 def _show(axes: Axes, image: Tensor, activation: float) -> None:
     style.bare(axes)
     axes.imshow(common.drawable(image), interpolation="none")
-    axes.set_xlabel(f"{activation:.2f}", fontsize=style.SMALL)
+    axes.set_xlabel(f"{activation:.3g}", fontsize=style.SMALL)
 
 
 def _note(view: AnalysisView, responses: Responses, table: pd.DataFrame) -> str:

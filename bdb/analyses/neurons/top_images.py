@@ -93,7 +93,7 @@ def _show(axes: Axes, view: AnalysisView, responses: Responses, entry: pd.Series
     axes.spines[:].set(color=_COLORS[entry["split"]], linewidth=_FRAME)
     axes.imshow(common.drawable(images[at]), interpolation="none")
     name = common.class_name(view, int(entry["label"]), width=9)
-    axes.set_xlabel(f"{name}\n{entry['activation']:.2f}", fontsize=style.SMALL, labelpad=2)
+    axes.set_xlabel(f"{name}\n{entry['activation']:.3g}", fontsize=style.SMALL, labelpad=2)
 
 
 def _legend(figure: Figure) -> None:

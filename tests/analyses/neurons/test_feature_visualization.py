@@ -75,5 +75,5 @@ def test_the_picture_shows_what_was_made_above_the_best_test_image(view_of) -> N
     assert len(picture.figure.axes) == 4
     said = [float(axes.get_xlabel()) for axes in picture.figure.axes]
     expected = [*picture.table["activation"], *picture.table["clean_max"]]
-    assert said == pytest.approx(expected, abs=0.006)
+    assert said == pytest.approx(expected, rel=0.006)
     assert picture.figure.axes[0].get_title().startswith(f"channel {picture.table['channel'][0]}\n")

@@ -45,4 +45,4 @@ def test_the_picture_shows_the_images_of_the_table(view_of) -> None:
         )
         expected = images[at].permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(axes.images[0].get_array(), expected)
-        assert axes.get_xlabel() == f"{entry.label}\n{entry.activation:.2f}"
+        assert axes.get_xlabel() == f"{entry.label}\n{entry.activation:.3g}"
