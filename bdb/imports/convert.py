@@ -25,7 +25,9 @@ from bdb.jobs import brought, catalogue, instances
 from bdb.layout import Run
 from bdb.method import METHOD
 from bdb.models import base as models
-from bdb.models.base import Classifier
+from bdb.models import surgery
+from bdb.models.base import Classifier, ModelSpec
+from bdb.models.foreign_nets import Foreign
 from bdb.scan import files, suspects
 from bdb.scan.files import Found
 from bdb.scan.suspects import Told
@@ -151,7 +153,7 @@ def _fitted(model: Classifier, data: DataSpec) -> Classifier:
     """The model with what bdb knows of its data set.
 
     Raises:
-        ParamsError: it is of other images or classes, or of no architecture of `bdb list model`.
+        ParamsError: it is of other images or classes.
     """
     own = model.spec.data
     if (own.shape, own.num_classes) != (data.shape, data.num_classes):
@@ -159,11 +161,21 @@ def _fitted(model: Classifier, data: DataSpec) -> Classifier:
             f"a model of {own.num_classes} classes and images {'x'.join(map(str, own.shape))}, and "
             f"{data.dataset} has {data.num_classes} and {'x'.join(map(str, data.shape))}"
         )
-    if model.spec.architecture not in registry.names("model"):
-        known = ", ".join(registry.names("model"))
-        raise ParamsError(f"{model.spec.architecture} is none of bdb's architectures: {known}")
-    model.spec = model.spec.model_copy(update={"data": data})
+    spec = _registered(model) if isinstance(model, Foreign) else model.spec
+    model.spec = spec.model_copy(update={"data": data})
     return model
+
+
+def _registered(model: Foreign) -> ModelSpec:
+    """What a network of torchvision or timm is built from again: it may lack what methods need."""
+    usual = registry.get("model", "foreign").make().model_dump()
+    layers = {name for name, _ in model.net.named_modules()}
+    found = {"batch_norm": bool(surgery.batch_norms(model)), "maps": layers >= {*usual["stages"]}}
+    fields: dict[str, Any] = {"network": model.spec.architecture}
+    fields |= (
+        {"lacks": lacks} if (lacks := [name for name, has in found.items() if not has]) else {}
+    )
+    return model.spec.model_copy(update={"architecture": "foreign", "fields": fields})
 
 
 def _exported(found: Found) -> Run | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bdb.attacks.extent import misfit
 from bdb.datasets.split import part_counts
@@ -177,13 +177,16 @@ def _why_no_cell(run: Run, name: str, settings: Settings, catalogue: Catalogue) 
     if counts is not None and len(counts) < defense.can("min_classes"):
         least = defense.can("min_classes")
         return f"{name} needs {least} classes or more, and {run.dataset} has {len(counts)}"
-    return _what_lacks(defense, run, None, catalogue)
+    return _what_lacks(defense, run, None, settings, catalogue)
 
 
-def _what_lacks(method: Entry, run: Run, of: str | None, catalogue: Catalogue) -> str | None:
+def _what_lacks(
+    method: Entry, run: Run, of: str | None, settings: Settings, catalogue: Catalogue
+) -> str | None:
     """What a method requires of the model it acts on and that does not offer, if anything."""
     model, attack = catalogue.get("model", run.model), catalogue.get("attack", run.attack)
-    hidden = {run.model: set(method.can("requires")) - set(model.can("offers"))}
+    offers = set(model.can("offers")) - set(_of_field(model, "lacks_field", settings))
+    hidden = {run.model: set(method.can("requires")) - offers}
     if of != CLEAN_MODEL:
         hidden[f"the victim of {run.attack}"] = set(attack.can("hides"))
     if of and of != CLEAN_MODEL:
@@ -192,6 +195,12 @@ def _what_lacks(method: Entry, run: Run, of: str | None, catalogue: Catalogue) -
         if missing := sorted(lacks.intersection(method.can("requires"))):
             return f"{method.name} acts on {missing[0].replace('_', ' ')}, and {whose} has none"
     return None
+
+
+def _of_field(entry: Entry, capability: str, settings: Settings) -> Any:
+    """The value of the field that a capability names; nothing if it names none."""
+    field = entry.can(capability)
+    return settings.value(entry, field) if field else ()
 
 
 def _analyses(
@@ -233,7 +242,7 @@ def why_no_picture(
     entry = catalogue.get("analysis", tool)
     if reason := _why_not_of(run, tool, of, settings.looks(entry)):
         return reason
-    if lack := _what_lacks(entry, run, of, catalogue):
+    if lack := _what_lacks(entry, run, of, settings, catalogue):
         return lack
     if reason := _not_given(entry, run, settings, catalogue):
         return reason

@@ -174,11 +174,13 @@ class Architecture(Method):
         offers: what defenses and analyses may require of it: `batch_norm` (over maps, with a scale
             and a bias), `maps` (its `attention_layers`), `features` (that lead to its logits).
         weights_field: the field that names the weights it begins with, if it has one.
+        lacks_field: the field that says what of all this it does not offer, where it depends.
     """
 
     kind: ClassVar[str] = "model"
     offers: ClassVar[frozenset[str]] = frozenset({"batch_norm", "features", "maps"})
     weights_field: ClassVar[str | None] = None
+    lacks_field: ClassVar[str | None] = None
 
     def build(self, data: DataSpec) -> Classifier:
         """Make a network with fresh weights, drawn from torch's global generator."""

@@ -13,9 +13,9 @@ from bdb import registry
 from bdb.datasets.base import DataSpec
 from bdb.errors import BdbError, SuspectError, unknown
 from bdb.models import base as models
+from bdb.models import foreign_nets
 from bdb.models.base import Architecture, Classifier, ModelSpec
-from bdb.scan import foreign_nets
-from bdb.scan.foreign_nets import TIMM, Foreign, State
+from bdb.models.foreign_nets import TIMM, Foreign, State
 from bdb.training import seeds
 
 _LASTS = ("linear.", "fc.", "classifier.")  # what people call what we call `head.`

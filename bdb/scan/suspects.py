@@ -10,10 +10,10 @@ from bdb.datasets.base import DataSpec
 from bdb.errors import SuspectError, short
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
+from bdb.models.foreign_nets import TIMM
 from bdb.scan import architectures, facts, files
 from bdb.scan.facts import Told
 from bdb.scan.files import Found
-from bdb.scan.foreign_nets import TIMM
 
 _WRAPPERS = 16
 __all__ = ["Told", "load", "recipe", "seconds"]

@@ -35,6 +35,7 @@ from bdb.report import board as boards
 from bdb.scan import torch_files
 from bdb.scan.suspects import Told
 from bdb.stages.inputs import read_split
+from bdb.torchvision_ops import load as torchvision
 
 RUN = "digits/convnet/badnets/0.1/s0"
 TABLES = (Path("set/train.csv"), Path("set/triggered/triggered.csv"))
@@ -353,6 +354,31 @@ def test_a_plain_victim_with_folders_of_pictures(here: Path) -> None:
     said = convert.bring(plain(here), "own", Told("preactresnet18"), beside)
     assert "preactresnet18, 20 poisons, 0 covers, 36 triggered test images" in said
     assert grid(said)["clean_set"] == {"source": "seen"}
+
+
+@pytest.mark.parametrize(
+    ("network", "lacks"), [("resnet18", None), ("mobilenet_v3_small", ["maps"])]
+)
+def test_a_network_of_torchvision_is_a_run(
+    here: Path, network: str, lacks: list[str] | None
+) -> None:
+    torch.manual_seed(0)
+    net = torchvision().models.get_model(network, num_classes=10).eval()
+    torch.save(net.state_dict(), here / "net.pt")
+    said = convert.bring(here / "net.pt", "brought", Told(network, 0, "none"), Beside("digits"))
+    lines = grid(said, defense=["clp", "nad"])
+    (spec,) = (lines.get("models") or {"foreign": {"method": "foreign"}}).values()
+    assert (spec["method"], spec.get("lacks")) == ("foreign", lacks)
+    layout.PARAMS.write_text(yaml.safe_dump(lines))
+    jobs = all_jobs.from_params()
+    (run,) = jobs.plan.runs
+    reasons = [part.reason for part in jobs.plan.left_out]
+    assert reasons == ([f"nad acts on maps, and {run.model} has none"] if lacks else [])
+    do("poison", run)
+    do("train", run)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(models.load(layout.model(run))(images), net(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(

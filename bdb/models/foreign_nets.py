@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from types import ModuleType
-from typing import cast
+from typing import ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bdb.datasets.base import DataSpec
-from bdb.errors import SuspectError
-from bdb.models.base import Classifier, ModelSpec
+from bdb.errors import ParamsError, SuspectError
+from bdb.models.classifier import Architecture, Classifier, ModelSpec
+from bdb.registry import register
 from bdb.torchvision_ops import load as torchvision
 
 TIMM = "timm/"  # what the names of timm's architectures begin with
@@ -21,6 +23,8 @@ State = dict[str, Tensor]
 
 class Foreign(Classifier):
     """A network of torchvision or timm as it is, with its last linear layer as `head`."""
+
+    attention_layers: tuple[str, ...] = ()  # type: ignore[misc]
 
     def __init__(self, data: DataSpec, make: Callable[[], nn.Module], state: State | None) -> None:
         """Build it, with weights if there are any."""
@@ -43,6 +47,38 @@ class Foreign(Classifier):
         """Normalised images -> N x D."""
         features: Tensor = self.net(normalized)
         return features
+
+
+@register("foreign")
+class ForeignNetwork(Architecture):
+    """Any classifier of torchvision or timm, unchanged: `bdb import` says which."""
+
+    lacks_field: ClassVar[str] = "lacks"
+
+    network: str = Field("resnet18", description="torchvision's name, or timm/ and timm's")
+    stages: tuple[str, ...] = Field(
+        ("layer1", "layer2", "layer3", "layer4"),
+        description="modules whose maps stand for its stages, first to last",
+    )
+    lacks: tuple[Literal["batch_norm", "maps"], ...] = Field(
+        (), description="what methods may require of it in vain"
+    )
+
+    def build(self, data: DataSpec) -> Foreign:
+        """Make the network.
+
+        Raises:
+            ParamsError: nobody knows its name, or it has no such stages or no linear last layer.
+        """
+        layers = () if "maps" in self.lacks else tuple(f"net.{name}" for name in self.stages)
+        try:
+            model = Foreign(data, lambda: network(self.network, data), None)
+            for layer in layers:
+                model.get_submodule(layer)
+        except (SuspectError, AttributeError, RuntimeError, ValueError) as error:
+            raise ParamsError(f"foreign.network: {self.network}: {error}") from error
+        model.attention_layers = layers
+        return model
 
 
 def build(arch: str, data: DataSpec, state: State) -> Classifier:
