@@ -27,7 +27,7 @@ class Flare(PreTraining):
     for the smaller part of the whole training set. What a cluster is, one number decides, so that
     what stands apart is dropped even where it is too little for a cluster of its own. A trigger
     that covers the image surprises no layer more than clean samples do: on digits a patch is found
-    at every ratio and under every rule of labels, `blended`, `wanet`, `lf` and `sig` are not.
+    at every ratio, all-to-all too, `blended`, `wanet`, `lf` and `sig` are not.
 
     Differs: the surprises themselves are clustered, where the paper first lays them out in the
     plane by UMAP. The tree of clusters is cut at a multiple of what is usual between neighbours,

@@ -38,7 +38,7 @@ def defend(victim: Lab) -> Wrapper:
 @pytest.mark.evidence
 @pytest.mark.parametrize("attack", ["badnets", "blended"])
 def test_no_backdoor_is_left(attack: str) -> None:
-    """Seeds 0, 1, 2: badnets to 1, 1, 2 %, for 1, 1, 2 points; blended to 13, 0, 22 %, 8, 3, 1."""
+    """Seeds 0, 1, 2: blended to 13, 0, 22 %, for 8, 3, 1 points; badnets, 0 and 2, to 3, 4 %."""
     victims = [lab(attack, 0.1, seed) for seed in range(3)]
     before = [victim.rates(victim.model) for victim in victims]
     assert min(success for _, success in before) > 0.9
@@ -53,7 +53,6 @@ def test_no_backdoor_is_left(attack: str) -> None:
 
 @pytest.mark.evidence
 def test_costs_a_clean_model_little() -> None:
-    """Seeds 0, 1, 2: none of them half a point."""
     victims = [lab("none", 0.0, seed) for seed in range(3)]
     before = mean(victim.rates(victim.model)[0] for victim in victims)
     assert mean(victim.rates(defend(victim))[0] for victim in victims) > before - 0.05
