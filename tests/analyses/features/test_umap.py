@@ -31,7 +31,7 @@ def test_triggered_images_leave_their_class_and_those_of_the_control_do_not() ->
             lab(*of, seed).analyst_view(UMAP.needs) for of in (("badnets", 0.1), ("none", 0.0))
         )
         victim, control = (_at_home(UMAP().run(view).table) for view in views)
-        assert victim < 0.2
+        assert victim < 0.5
         assert control > 0.8
 
 
