@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, ClassVar
+import io
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from bdb.analyses.embedding import Embedding
@@ -12,8 +16,17 @@ from bdb.errors import ParamsError
 from bdb.method import Paper
 from bdb.registry import register
 
-if TYPE_CHECKING:
-    import numpy as np
+# By itself: beside torch, what it compiles ends in a crash of the next backward pass now and then.
+_PROGRAM = """
+import io, sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+from umap import UMAP
+neighbors, min_dist, seed = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+features = np.load(io.BytesIO(sys.stdin.buffer.read()))
+graph = UMAP(neighbors, min_dist=min_dist, init="pca", random_state=seed, n_jobs=1)
+np.save(sys.stdout.buffer, graph.fit_transform(features))
+"""
 
 
 @register("umap")
@@ -45,20 +58,15 @@ class UMAP(Embedding):
         Raises:
             ParamsError: umap-learn is not installed.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-                from umap import UMAP as Neighbours  # noqa: N811
-        except ModuleNotFoundError:
+        if find_spec("umap") is None:
             raise ParamsError(
                 "umap needs umap-learn, which is not installed; pip install 'bdb[analyses]', "
                 "or leave it out"
-            ) from None
-        embedding = Neighbours(
-            n_neighbors=min(self.neighbors, len(features) - 1),
-            min_dist=self.min_dist,
-            init="pca",
-            random_state=seed,
-            n_jobs=1,
-        )
-        return embedding.fit_transform(features)
+            )
+        given = io.BytesIO()
+        np.save(given, features)
+        told = (min(self.neighbors, len(features) - 1), self.min_dist, seed)
+        command = [sys.executable, "-c", _PROGRAM, *map(str, told)]
+        done = subprocess.run(command, input=given.getvalue(), stdout=subprocess.PIPE, check=True)
+        placed: np.ndarray = np.load(io.BytesIO(done.stdout))
+        return placed
