@@ -130,10 +130,13 @@ def test_the_stage_refuses_other_evidence_than_is_declared(
         needs = frozenset({"model"})
         evidence = ("norm",)
 
+    verdict = {"score": 1.0, "suspect": 0}
     stream = defend.InputStream(inputs.test, inputs.triggered, RUN.seed)
     with pytest.raises(BdbError, match=said):
-        defend._check(Outcome(evidence=found), Normed(), inputs, stream)
-    fine = Outcome(evidence={"norm": torch.zeros(10)})
+        defend._check(Outcome(verdict=verdict, evidence=found), Normed(), inputs, stream)
+    with pytest.raises(BdbError, match="judges is True, but it gave no verdict"):
+        defend._check(Outcome(evidence={"norm": torch.zeros(10)}), Normed(), inputs, stream)
+    fine = Outcome(verdict=verdict, evidence={"norm": torch.zeros(10)})
     defend._check(fine, Normed(), inputs, stream)
 
 
