@@ -19,6 +19,7 @@ FOUND: dict[str, Tensor] = {
     "norm": torch.arange(10.0),
     "universal": torch.zeros(1, 3, 32, 32),
 }
+VERDICT = {"score": 1.0, "suspect": 0}
 
 
 class Finder(ModelLevel):
@@ -30,7 +31,7 @@ class Finder(ModelLevel):
     found: ClassVar[Mapping[str, Tensor]] = FOUND
 
     def run(self, view: DefenderView) -> Outcome:
-        return Outcome(evidence=self.found)
+        return Outcome(verdict=VERDICT, evidence=self.found)
 
 
 def test_the_checker_accepts_what_was_declared() -> None:
@@ -80,7 +81,7 @@ def test_evidence_that_differs_with_equal_seeds_is_refused() -> None:
         """Draws outside of the view."""
 
         def run(self, view: DefenderView) -> Outcome:
-            return Outcome(evidence=FOUND | {"norm": torch.rand(10)})
+            return Outcome(verdict=VERDICT, evidence=FOUND | {"norm": torch.rand(10)})
 
     with pytest.raises(AssertionError, match="same seed, same evidence"):
         check_defense(Fickle)
