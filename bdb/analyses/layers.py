@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bdb.errors import ParamsError
 from bdb.models import surgery
 from bdb.models.classifier import Classifier, Wrapper
+from bdb.models.hooks import hooked
 from bdb.training import inference
 
 
@@ -39,14 +40,11 @@ def watch(
         see(name, output)
 
     network = core(model)
-    hooks = [
+    hooks = (
         network.get_submodule(name).register_forward_hook(partial(show, name)) for name in layers
-    ]
-    try:
+    )
+    with hooked(hooks):
         inference.logits(model, images)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def with_channels(model: Classifier) -> list[str]:
@@ -72,12 +70,9 @@ def silenced(model: Classifier, channels: Mapping[str, Tensor]) -> Iterator[None
         return output * ~off.to(output.device).view(-1, 1, 1)
 
     network = core(model)
-    hooks = [
+    hooks = (
         network.get_submodule(name).register_forward_hook(partial(hush, off))
         for name, off in channels.items()
-    ]
-    try:
+    )
+    with hooked(hooks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from bdb.datasets.base import DataSpec
 from bdb.models import surgery
 from bdb.models.base import Classifier
+from bdb.models.hooks import hooked
 from bdb.models.unet import UNet
 from bdb.training.batches import Batch, Step
 
@@ -99,11 +100,9 @@ def parted(model: Classifier, mask: Tensor, images: Tensor) -> tuple[Tensor, Ten
     """The logits of what a mask leaves of the maps, and of what it takes."""
     weights = torch.stack([mask, 1 - mask]).repeat_interleave(len(images), 0)
     stage = model.get_submodule(model.attention_layers[-1])
-    hook = stage.register_forward_hook(lambda _module, _images, maps: maps * weights)
-    try:
+    part = stage.register_forward_hook(lambda _module, _images, maps: maps * weights)
+    with hooked([part]):
         benign, rest = model(images.repeat(2, 1, 1, 1)).chunk(2)
-    finally:
-        hook.remove()
     return benign, rest
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bdb.models import surgery
+from bdb.models.hooks import hooked
 from bdb.training import inference
 
 
@@ -37,15 +38,9 @@ def visit(
     def show(name: str, _norm: nn.Module, args: tuple[Any, ...]) -> None:
         see(name, args[0].mean((2, 3), keepdim=True) if pooled else args[0])
 
-    hooks = [
-        norm.register_forward_pre_hook(partial(show, name))
-        for name, norm in surgery.batch_norms(model).items()
-    ]
-    try:
+    norms = surgery.batch_norms(model).items()
+    with hooked(norm.register_forward_pre_hook(partial(show, name)) for name, norm in norms):
         inference.logits(model, images)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def moments(model: nn.Module, images: Tensor, *, pooled: bool = False) -> dict[str, Moments]:

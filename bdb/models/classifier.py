@@ -13,6 +13,7 @@ from bdb import registry
 from bdb.datasets.base import DataSpec
 from bdb.errors import RegistryError, unknown
 from bdb.method import Frozen, Method
+from bdb.models.hooks import hooked
 
 
 class WrapperSpec(Frozen):
@@ -102,11 +103,9 @@ class Classifier(nn.Module):
                 f"no tail from {layer!r} in {state} mode; it goes from "
                 f"{list(self.attention_layers) if self.has_tail else 'no layer'} in evaluation mode"
             )
-        hook = self.get_submodule(layer).register_forward_hook(lambda *_: maps)
-        try:
+        exchange = self.get_submodule(layer).register_forward_hook(lambda *_: maps)
+        with hooked([exchange]):
             logits: Tensor = self(torch.zeros(1, *self.spec.data.shape, device=maps.device))
-        finally:
-            hook.remove()
         return logits
 
 

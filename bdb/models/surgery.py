@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bdb.models.base import Classifier
+from bdb.models.hooks import hooked
 
 Pairing = Literal["strict", "listed"]
 
@@ -23,14 +24,11 @@ def recording(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Ten
     def keep(name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:
         outputs[name] = output
 
-    hooks = [
+    hooks = (
         model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in layers
-    ]
-    try:
+    )
+    with hooked(hooks):
         yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
@@ -74,12 +72,12 @@ def conv_norm_pairs(
     hooks = [m.register_forward_hook(after_conv) for m in _convolutions(model)]
     hooks += [m.register_forward_pre_hook(before_norm) for m in batch_norms(model).values()]
     was_training = model.training
-    try:
-        model.eval()(torch.zeros(1, *model.spec.data.shape, device=next(model.parameters()).device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    black = torch.zeros(1, *model.spec.data.shape, device=next(model.parameters()).device)
+    with hooked(hooks):
+        try:
+            model.eval()(black)
+        finally:
+            model.train(was_training)
     return [(conv, norm) for norm, conv in pairs.items()]
 
 

@@ -16,6 +16,7 @@ from bdb.defenses.base import DefenderView, Defense, Given, Outcome
 from bdb.errors import line
 from bdb.models import surgery
 from bdb.models.base import Classifier
+from bdb.models.hooks import hooked
 from bdb.scan.finding import Finding
 from bdb.training import device as devices
 from bdb.training import seeds
@@ -119,11 +120,8 @@ class Ladder:
             if time.monotonic() > self.end:
                 raise _OverBudgetError
 
-        hook = view.model.register_forward_pre_hook(watch)
-        try:
+        with hooked([view.model.register_forward_pre_hook(watch)]):
             return detector.run(view)
-        finally:
-            hook.remove()
 
 
 def _unfit(detector: Defense, model: Classifier) -> str:

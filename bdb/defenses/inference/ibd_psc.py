@@ -16,6 +16,7 @@ from bdb.defenses.rejection import Rejection, Score
 from bdb.method import Paper
 from bdb.models import surgery
 from bdb.models.base import Classifier
+from bdb.models.hooks import hooked
 from bdb.registry import register
 from bdb.training import inference
 
@@ -106,13 +107,10 @@ def in_order(model: Classifier) -> list[tuple[str, nn.BatchNorm2d]]:
         passed.pop(name, None)
         passed[name] = norm
 
-    hooks = [
+    hooks = (
         norm.register_forward_hook(lambda norm, *_, name=name: note(norm, name))
         for name, norm in surgery.batch_norms(model).items()
-    ]
-    try:
+    )
+    with hooked(hooks):
         inference.logits(model, torch.zeros(1, *model.spec.data.shape, dtype=torch.uint8))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return list(passed.items())

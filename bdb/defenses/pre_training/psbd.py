@@ -14,6 +14,7 @@ from bdb.defenses import filtering
 from bdb.defenses.base import DefenderView, Outcome, PreTraining
 from bdb.method import Paper, Trace
 from bdb.models.base import Classifier
+from bdb.models.hooks import hooked
 from bdb.registry import register
 from bdb.training import inference
 
@@ -98,11 +99,6 @@ def asleep(model: Classifier, rate: float, generator: torch.Generator) -> Iterat
             masks[stage] = drawn.to(maps.device) / (1 - rate)
         return maps * masks[stage]
 
-    hooks = [
-        model.get_submodule(name).register_forward_hook(drop) for name in model.attention_layers
-    ]
-    try:
+    stages = (model.get_submodule(name) for name in model.attention_layers)
+    with hooked(stage.register_forward_hook(drop) for stage in stages):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
