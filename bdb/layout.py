@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bdb.errors import ParamsError, short
 
@@ -192,6 +193,20 @@ def defended(run: Run, defense: str) -> Path:
 def evidence(run: Run, defense: str) -> Path:
     """What a cell's defense found, where it declares any evidence."""
     return cell(run, defense) / "evidence.safetensors"
+
+
+class Imported(NamedTuple):
+    """What `bdb import` writes of a victim into a folder."""
+
+    manifest: Path
+    model: Path
+    poison: Path
+
+    @classmethod
+    def within(cls, folder: Path) -> Imported:
+        """The files of a folder, whether or not they are there."""
+        names = ("manifest.json", "model.safetensors", "poison.safetensors")
+        return cls(*(folder / name for name in names))
 
 
 def metrics(run: Run) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from bdb import artifacts, registry
+from bdb import artifacts, layout, registry
 from bdb.attacks import poisoning
 from bdb.attacks.base import Attack, AttackContext
 from bdb.attacks.poisoning import Poison
@@ -53,7 +53,7 @@ class Imported(Attack):
             ArtifactError: it is missing or damaged.
         """
         self.manifest()
-        found = poisoning.load(Path(self.path) / "poison.safetensors")
+        found = poisoning.load(self._files.poison)
         trained, ids = found.state[TRAINED], context.train.ids.cpu()
         if len(trained) and not torch.equal(trained, ids):
             raise ParamsError(
@@ -78,7 +78,7 @@ class Imported(Attack):
             ArtifactError: the file is missing or damaged.
         """
         self.manifest()
-        model = models.load(Path(self.path) / "model.safetensors", device)
+        model = models.load(self._files.model, device)
         here, there = _plain(spec), _plain(model.spec)
         if here != there:
             raise ParamsError(f"{self.path}: a model of {there}, and the grid's is {here}")
@@ -90,11 +90,15 @@ class Imported(Attack):
         Raises:
             ParamsError: it is of another source than `source` says.
         """
-        path = Path(self.path) / "manifest.json"
+        path = self._files.manifest
         noted: dict[str, Any] = artifacts.read_json(path)
         if not str(noted.get("sha256", "")).startswith(self.source):
             raise ParamsError(f"{path}: imported from another file than source {self.source} says")
         return noted
+
+    @property
+    def _files(self) -> layout.Imported:
+        return layout.Imported.within(Path(self.path))
 
 
 def _plain(spec: ModelSpec) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from bdb.errors import ParamsError
 from bdb.export.targets import free
 from bdb.imports import backdoorbench, rows
 from bdb.imports.rows import Rows
-from bdb.jobs import brought, catalogue, instances
+from bdb.jobs import catalogue, instances
 from bdb.layout import Run
 from bdb.method import METHOD
 from bdb.models import base as models
@@ -85,9 +85,10 @@ def bring(source: Path, name: str, told: Told, beside: Beside) -> str:
         "lacks": lacks,
         "bdb": __version__,
     }
-    models.save(folder / brought.FILES[1], model, origin=noted)
-    poisoning.save(folder / brought.FILES[2], poison, origin=noted)
-    artifacts.write_json(folder / brought.FILES[0], noted)
+    written = layout.Imported.within(folder)
+    models.save(written.model, model, origin=noted)
+    poisoning.save(written.poison, poison, origin=noted)
+    artifacts.write_json(written.manifest, noted)
     lines = _lines(name, folder, model, noted, splits.reserved_by(poison.state[TRAINED]))
     return f"{folder}: {_described(poison, model)}\n\n{lines}"
 
@@ -198,8 +199,7 @@ def _lines(
 ) -> str:
     """What to write into params.yaml, as YAML."""
     spec = model.spec
-    defaults = registry.get("model", spec.architecture).make().model_dump()
-    changed = {key: value for key, value in spec.fields.items() if value != defaults[key]}
+    changed = models.changed(spec)
     net = f"{name}_net" if changed else spec.architecture
     fields = {
         METHOD: "imported",

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from bdb.errors import ParamsError
 from bdb.jobs.catalogue import Entry
-from bdb.layout import Run
+from bdb.layout import Imported, Run
 from bdb.params import Settings
-
-FILES = ("manifest.json", "model.safetensors", "poison.safetensors")
 
 
 def why_not(run: Run, attack: Entry, settings: Settings) -> str | None:
@@ -48,7 +46,7 @@ def files(attack: Entry, settings: Settings) -> list[Path]:
     """
     if not attack.can("brought"):
         return []
-    found = [Path(settings.value(attack, "path")) / name for name in FILES]
+    found = [*Imported.within(Path(settings.value(attack, "path")))]
     for path in found:
         if not path.is_file():
             raise ParamsError(f"attacks.{attack.name}.path: {path} is no file; `bdb import` it")

@@ -78,6 +78,12 @@ def wrap(model: Classifier, name: str, *members: Classifier, **options: Any) -> 
     return wrapped.train(model.training)
 
 
+def changed(spec: ModelSpec) -> dict[str, Any]:
+    """The fields of a registered architecture that are not as by default."""
+    usual = registry.get("model", spec.architecture).make().model_dump()
+    return {name: value for name, value in spec.fields.items() if value != usual.get(name)}
+
+
 def duplicate(model: Classifier) -> Classifier:
     """A copy that shares nothing with its original."""
     twin = copy.deepcopy(model)

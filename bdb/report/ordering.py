@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bdb.metrics import statistics
+from bdb.report import fields
 from bdb.report.compare import KEYS, SETTING, UNDEFENDED, UNRELIABLE
 
 VICTIM = [*KEYS[:4], *SETTING]
@@ -34,7 +35,7 @@ def compare_orders(table: pd.DataFrame, stops: float) -> pd.DataFrame:
 def _comparable(table: pd.DataFrame, stops: float) -> pd.DataFrame:
     """Defended cells with reliable figures, of attacks that work both here and there."""
     pairs = zip(table["setting"], table["defense"], strict=True)
-    table = table.assign(setting=[_of_victim(*pair) for pair in pairs])
+    table = table.assign(setting=[fields.without(*pair) for pair in pairs])
     known = table[["asr", "published_asr"]].notna().all(axis=1)
     table = table[known & (table["comparison"] != UNRELIABLE)]
     is_victim = table["defense"] == UNDEFENDED
@@ -43,11 +44,6 @@ def _comparable(table: pd.DataFrame, stops: float) -> pd.DataFrame:
     victims = pd.MultiIndex.from_frame(table.loc[is_victim & works, VICTIM])
     cells = table[~is_victim]
     return cells[pd.MultiIndex.from_frame(cells[VICTIM]).isin(victims)]
-
-
-def _of_victim(setting: str, defense: str) -> str:
-    """A cell's setting without the fields of its defense."""
-    return " ".join(part for part in setting.split() if not part.startswith(f"{defense}."))
 
 
 def _row(group: pd.DataFrame, stops: float) -> list[Any]:

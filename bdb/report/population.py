@@ -12,7 +12,7 @@ import pandas as pd
 from bdb.errors import ArtifactError
 from bdb.layout import CLEAN_ATTACK, control_of, is_control
 from bdb.metrics import verdicts
-from bdb.report import style, tables
+from bdb.report import fields, style, tables
 from bdb.report.compare import UNDEFENDED
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _count(number: int) -> str:
 def _shared(board: pd.DataFrame) -> list[str]:
     """The setting of each row without the fields of its attack: what other attacks share."""
     return [
-        " ".join(part for part in setting.split() if not part.startswith(f"{attack}."))
+        fields.without(setting, attack)
         for setting, attack in zip(board["setting"], board["attack"], strict=True)
     ]
 

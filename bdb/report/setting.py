@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from bdb.jobs.plan import Plan, clean_fraction
 from bdb.layout import Run
 from bdb.method import METHOD
+from bdb.report.fields import part
 from bdb.report.validity import UNDEFENDED
 from bdb.training.recipes import RECIPES
 
@@ -40,11 +39,11 @@ def changes(setting: str) -> str:
 
 def _fields(plan: Plan, kind: str, name: str) -> Iterator[str]:
     if (method := plan.settings.method(kind, name)) != name:
-        yield _part(name, METHOD, method)
+        yield part(name, METHOD, method)
     entry = plan.catalogue.get(kind, name)
     for field, value in sorted(plan.settings.fields(kind, name).items()):
         if value != entry.default(field):
-            yield _part(name, field, value)
+            yield part(name, field, value)
 
 
 def _training(plan: Plan, run: Run) -> Iterator[str]:
@@ -53,21 +52,16 @@ def _training(plan: Plan, run: Run) -> Iterator[str]:
     usual = RECIPES[training.recipe].model_dump() | of_dataset.get(training.recipe, {})
     for field, value in sorted(training.overrides.items()):
         if value != usual[field]:
-            yield _part("training", field, value)
+            yield part("training", field, value)
 
 
 def _clean_set(plan: Plan, run: Run) -> Iterator[str]:
     dataset = plan.catalogue.get("dataset", run.dataset)
     fraction = clean_fraction(plan.settings, dataset)
     if fraction != dataset.can("clean_fraction"):
-        yield _part("clean_set", "fraction", fraction)
+        yield part("clean_set", "fraction", fraction)
     clean_set = plan.settings.clean_set
     if clean_set.dataset:
-        yield _part("clean_set", "dataset", clean_set.dataset)
+        yield part("clean_set", "dataset", clean_set.dataset)
     elif clean_set.source == "ood" and clean_set.severity != type(clean_set)().severity:
-        yield _part("clean_set", "severity", clean_set.severity)
-
-
-def _part(name: str, field: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return f"{name}.{field}={text}"
+        yield part("clean_set", "severity", clean_set.severity)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bdb.layout import CLEAN_ATTACK, control_of, is_control
+from bdb.report import fields
 
 UNDEFENDED = "none"
 MIN_ASR, MAX_C_ACC_LOSS = 0.8, 0.03
@@ -89,7 +90,7 @@ def _parts(board: pd.DataFrame) -> dict[str, list[str]]:
     for setting, attack, defense in zip(
         board["setting"], board["attack"], board["defense"], strict=True
     ):
-        parts = [part for part in setting.split() if not part.startswith(f"{defense}.")]
-        own.append(" ".join(part for part in parts if part.startswith(f"{attack}.")))
-        shared.append(" ".join(part for part in parts if not part.startswith(f"{attack}.")))
+        of_victim = fields.without(setting, defense)
+        own.append(fields.of(of_victim, attack))
+        shared.append(fields.without(of_victim, attack))
     return {"_shared": shared, "_attack": own}

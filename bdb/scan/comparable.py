@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bdb import registry
+from bdb.models import base as models
 from bdb.models.base import ModelSpec
+from bdb.report import fields as settings
 from bdb.report import population
 from bdb.scan.references import References
 
@@ -42,7 +42,7 @@ def find(path: Path | None, spec: ModelSpec, recipe: str) -> References:
         of_recipe = f" trained as {recipe}" if recipe else ""
         about = f"{data_name(spec)} {_architecture(spec)}{of_recipe}"
         return References(pd.DataFrame(), lacking=f"no clean model of {about} to compare with")
-    shared = [_without(row["setting"], row["detector"]) for _, row in alike.iterrows()]
+    shared = [settings.without(row["setting"], row["detector"]) for _, row in alike.iterrows()]
     return _largest(alike.assign(shared=shared))
 
 
@@ -62,24 +62,15 @@ def setting(spec: ModelSpec) -> list[str]:
     """The fields that are not as by default, as a setting has them."""
     if spec.architecture not in registry.names("model"):
         return []
-    usual = registry.get("model", spec.architecture).make().model_dump()
-    changed = {k: v for k, v in sorted(spec.fields.items()) if v != usual.get(k)}
-    return [f"{spec.architecture}.{name}={_text(value)}" for name, value in changed.items()]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    changed = sorted(models.changed(spec).items())
+    return [settings.part(spec.architecture, name, value) for name, value in changed]
 
 
 def _is_alike(row: pd.Series, spec: ModelSpec, recipe: str) -> bool:
-    fields = [part for part in row["setting"].split() if part.startswith(f"{row['model']}.")]
+    fields = settings.of(row["setting"], row["model"]).split()
     named = (row["dataset"], row["model"]) == (data_name(spec), spec.architecture)
     known = row["detector"] in registry.names("defense") and recipe in ("", row["recipe"])
     return named and known and not spec.wrappers and sorted(fields) == setting(spec)
-
-
-def _without(setting: str, detector: str) -> str:
-    return " ".join(part for part in setting.split() if not part.startswith(f"{detector}."))
 
 
 def _largest(alike: pd.DataFrame) -> References:
@@ -90,19 +81,5 @@ def _largest(alike: pd.DataFrame) -> References:
     for name, rows in kind.groupby("detector", sort=False):
         setting, most = max(rows.groupby("setting", sort=False), key=lambda each: len(each[1]))
         columns.append(most.groupby(_MODEL)["score"].mean().rename(str(name)))
-        fields[str(name)] = _fields(str(setting), str(name))
+        fields[str(name)] = settings.values(str(setting), str(name))
     return References(pd.concat(columns, axis=1), fields, str(kind["recipe"].iloc[0]))
-
-
-def _fields(setting: str, detector: str) -> dict[str, Any]:
-    """What a setting changes in a detector's fields."""
-    parts = (part.removeprefix(f"{detector}.").partition("=") for part in setting.split()
-             if part.startswith(f"{detector}."))  # fmt: skip
-    return {name: _value(text) for name, _, text in parts}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
