@@ -92,6 +92,23 @@ def predictions(view: AnalysisView, images: Tensor) -> Tensor:
     return inference.logits(view.model, images).argmax(1)
 
 
+def slopes(view: AnalysisView, images: Tensor, classes: Tensor) -> Tensor:
+    """The gradient of each image's logit of its class by its pixels.
+
+    Args:
+        view: of the model.
+        images: float in [0, 1], N x C x H x W, on the view's device.
+        classes: int64, N.
+
+    Returns:
+        Of the images' shape, on their device.
+    """
+    images = images.detach().requires_grad_()
+    logits = view.model(images).gather(1, classes.to(view.device)[:, None])
+    (gradient,) = torch.autograd.grad(logits.sum(), images)
+    return gradient
+
+
 def drawable(image: Tensor) -> np.ndarray:
     """One uint8 image, C x H x W, as matplotlib draws it: H x W x 3."""
     pixels = image.cpu().permute(1, 2, 0).numpy()

@@ -31,6 +31,10 @@ class Task:
     labels: Tensor
 
     COLORS: ClassVar[dict[str, str]] = {CLEAN: style.BLUE, BACKDOOR: style.VERMILION}
+    TITLES: ClassVar[dict[str, str]] = {
+        CLEAN: "clean images, true class",
+        BACKDOOR: "triggered images, target",
+    }
 
     @property
     def color(self) -> str:

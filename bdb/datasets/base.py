@@ -83,6 +83,11 @@ class DataSpec(Frozen):
         """How many classes there are."""
         return len(self.classes)
 
+    def as_many(self, small: int) -> int:
+        """How many images take as much memory as so many of 32 x 32 pixels."""
+        _, height, width = self.shape
+        return small * 32**2 // (height * width)
+
 
 @dataclass(frozen=True)
 class RawData:

@@ -14,7 +14,7 @@ from bdb.datasets.raw_files import Source
 from bdb.errors import DataError, printable
 from bdb.registry import register
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = {".png", ".jpg", ".jpeg"}
 # Images that are not read: leaving them out could lose half of a data set.
 _REFUSED = {".avif", ".bmp", ".gif", ".heic", ".pgm", ".ppm", ".svg", ".tif", ".tiff", ".webp"}
 _EXPECTED = (
@@ -93,7 +93,7 @@ class _Tree:
 
     def _holds_folders(self, folder: Path) -> bool:
         entries = self.entries(folder)
-        is_image = [entry.suffix.lower() in _SUFFIXES | _REFUSED for entry in entries]
+        is_image = [entry.suffix.lower() in SUFFIXES | _REFUSED for entry in entries]
         return not any(is_image) and any(entry.is_dir() for entry in entries)
 
     def table(self, folder: Path) -> Table:
@@ -130,7 +130,7 @@ class _Tree:
                 )
             if suffix in _REFUSED:
                 raise DataError(f"{str(entry)!r} is neither PNG nor JPEG; convert or remove it")
-            if suffix not in _SUFFIXES:
+            if suffix not in SUFFIXES:
                 self.left_out.append(entry)
                 continue
             if not entry.is_file():

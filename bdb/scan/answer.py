@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from bdb.models.base import Classifier
@@ -42,12 +43,12 @@ class Answer:
     triggers: list[Reversed] = field(default_factory=list)
     sifted: list[Sifted] = field(default_factory=list)
 
-    @property
+    @cached_property
     def ranks(self) -> dict[str, Rank]:
         """Of each detector's score among clean models."""
         return self.references.ranks(self.findings)
 
-    @property
+    @cached_property
     def combined(self) -> Rank | None:
         """Of all detectors together; None where the answer is uncalibrated."""
         return self.references.combined(self.findings)

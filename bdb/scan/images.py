@@ -13,13 +13,13 @@ from torch import Tensor
 from bdb import registry
 from bdb.datasets import foreign, own, raw_files
 from bdb.datasets.base import DataSpec, ImageSet
+from bdb.datasets.folder import SUFFIXES
 from bdb.datasets.own import OwnImages
 from bdb.datasets.raw_files import Source
 from bdb.errors import DataError, printable, short
 
 # Which of bdb's readers takes what ends so; folders of images are for the other one.
 _READERS = {".parquet": "parquet", ".csv": "csv", ".npz": "npz"}
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _LEAST = 8  # pixels a side that the readers give
 
 
@@ -68,7 +68,7 @@ def unlabelled(path: Path, data: DataSpec) -> tuple[list[str], Tensor]:
     Raises:
         DataError: there is none, or one cannot be read.
     """
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES)
+    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(f"{path}: no folder with PNG or JPEG files in it")
     size = max(_LEAST, *data.shape[1:])

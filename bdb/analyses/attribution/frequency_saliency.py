@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -56,9 +55,7 @@ def _saliency(view: AnalysisView, images: Tensor, targets: Tensor) -> np.ndarray
     """Mean size of the gradients over images and channels: float64, H x W."""
     total = np.zeros(images.shape[2:])
     for part, wanted in zip(images.split(_BATCH), targets.split(_BATCH), strict=True):
-        pixels = to_float(part.to(view.device)).requires_grad_()
-        logits = view.model(pixels).gather(1, wanted.to(view.device)[:, None])
-        (gradient,) = torch.autograd.grad(logits.sum(), pixels)
+        gradient = common.slopes(view, to_float(part.to(view.device)), wanted)
         # The transform is orthonormal: what is dual to its coefficients is transformed as they are.
         total += np.abs(frequencies.transform(gradient.double().cpu().numpy())).sum((0, 1))
     return total / (len(images) * images.shape[1])

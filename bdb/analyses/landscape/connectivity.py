@@ -103,11 +103,8 @@ def barrier(t: np.ndarray, loss: np.ndarray) -> float:
 
 
 def _lines(axes: Axes, table: pd.DataFrame, clean: str, backdoor: str, defense: str) -> None:
-    for column, task, marker, label in (
-        (clean, tasks.CLEAN, "o", "clean images, true class"),
-        (backdoor, tasks.BACKDOOR, "s", "triggered images, target"),
-    ):
-        color = tasks.Task.COLORS[task]
+    for column, task, marker in ((clean, tasks.CLEAN, "o"), (backdoor, tasks.BACKDOOR, "s")):
+        color, label = tasks.Task.COLORS[task], tasks.Task.TITLES[task]
         axes.plot(table["t"], table[column], color=color, marker=marker, ms=3.5, label=label)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["victim", "", "halfway", "", defense])
     axes.grid(axis="y")

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TITLES = {
-    tasks.CLEAN: "clean images, true class",
-    tasks.BACKDOOR: "triggered images, target",
-}
 _LEAST = 1e-8  # of the highest density: what is drawn
 
 
@@ -81,7 +77,7 @@ def _draw(view: AnalysisView, table: pd.DataFrame) -> Figure:
     with style.context():
         figure = style.new_figure(8.6, 3.9)
         pair = figure.subplots(1, 2)
-        for axes, (task, title) in zip(pair, _TITLES.items(), strict=True):
+        for axes, (task, title) in zip(pair, tasks.Task.TITLES.items(), strict=True):
             axes.set(title=title, xlabel="eigenvalue of the Hessian")
             if (table["task"] == task).any():
                 _density(axes, table[table["task"] == task], tasks.Task.COLORS[task])

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOOR = 0.01  # nats: less looks the same
-_PANELS = {
-    tasks.CLEAN: ("c_acc", "clean images, true class"),
-    tasks.BACKDOOR: ("asr", "triggered images, target"),
-}
+_RATES = {tasks.CLEAN: "c_acc", tasks.BACKDOOR: "asr"}
 
 
 @register("landscape")
@@ -74,8 +71,8 @@ def _draw(view: AnalysisView, table: pd.DataFrame) -> Figure:
         pair = figure.subplots(1, 2, sharey=True)
         top = max(1.0, table[["clean_loss", "backdoor_loss"]].max().max())
         levels = np.geomspace(_FLOOR, top * 1.001, 15)
-        for axes, (task, (rate, title)) in zip(pair, _PANELS.items(), strict=True):
-            filled = _surface(axes, table, f"{task}_loss", rate, levels)
+        for axes, (task, title) in zip(pair, tasks.Task.TITLES.items(), strict=True):
+            filled = _surface(axes, table, f"{task}_loss", _RATES[task], levels)
             axes.set(title=title, xlabel="first direction (lengths of a filter)", aspect="equal")
             axes.locator_params(nbins=5)
         pair[0].set_ylabel("second direction (lengths of a filter)")

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bdb.analyses import common
+from bdb.analyses import common, matrices
 from bdb.analyses.base import AnalysisView, Picture
 from bdb.analyses.channels import OfChannels, Responses, top
 from bdb.registry import register
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 TRIGGERED = -1
-_READABLE = 20  # more classes than this, and numbers and names no longer fit
 
 
 @register("activation_classes")
@@ -95,19 +94,9 @@ def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame, channel
 
 
 def _matrix(axes: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
-    """Draw shares, and write them where they are readable."""
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none", aspect="auto")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    if len(names) > _READABLE:
-        return image
-    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
-    for (row, column), share in np.ndenumerate(shares):
-        if round(100 * share):
-            color = "white" if share > 0.55 else style.INK
-            text = f"{100 * share:.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=color, size=style.SMALL)
-    return image
+    """Draw shares, and write them in percent."""
+    percent = np.round(100 * shares).astype(int)
+    return matrices.draw(axes, shares, percent, names, aspect="auto")
 
 
 def _note(view: AnalysisView, table: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from torch import Tensor
 
-from bdb.analyses import common
+from bdb.analyses import common, matrices
 from bdb.analyses.base import AnalysisView, OfPredictions, Picture
 from bdb.registry import register
 from bdb.report import style
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-
-_READABLE = 20  # more classes than this, and numbers and names no longer fit
 
 
 @register("confusion")
@@ -96,26 +94,15 @@ def _draw(view: AnalysisView, counts: dict[str, np.ndarray]) -> Figure:
 
 
 def _matrix(axes: Axes, view: AnalysisView, shares: np.ndarray, counts: np.ndarray) -> AxesImage:
-    """Draw one matrix."""
-    classes = len(shares)
+    """Draw one matrix; rows without any image are hatched."""
     axes.set_facecolor(style.FAINT)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    if classes > _READABLE:
+    names = [common.class_name(view, label) for label in range(len(shares))]
+    image = matrices.draw(axes, shares, counts, names)
+    if len(names) > matrices.READABLE:
         return image
     for row in np.flatnonzero(np.isnan(shares).all(1)):
         axes.axhspan(row - 0.5, row + 0.5, facecolor="none", edgecolor="white", hatch="////", lw=0)
-    names = [common.class_name(view, label) for label in range(classes)]
-    long = max(map(len, names)) > 2
-    axes.set_xticks(range(classes), names, rotation=90 if long else 0)
-    axes.set_yticks(range(classes), names)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            color = "white" if shares[row, column] > 0.55 else style.INK
-            axes.text(
-                column, row, str(count), ha="center", va="center", color=color, size=style.SMALL
-            )
+    axes.set_yticks(range(len(names)), names)
     return image
 
 

@@ -54,9 +54,7 @@ class MaximumMargin(ModelLevel):
     def run(self, view: DefenderView) -> Outcome:
         """Judge the model by how unlikely its largest margin is, given the others."""
         classes = torch.arange(view.data.num_classes)
-        _, height, width = view.data.shape
-        images = _FORWARD * 32**2 // (height * width)
-        groups = classes.split(max(1, images // self.restarts))
+        groups = classes.split(max(1, view.data.as_many(_FORWARD) // self.restarts))
         margins = torch.cat([self.search(view, group) for group in track(groups, "margins")])
         log_p = log_p_value(margins)
         backdoored = log_p <= math.log10(self.significance)

@@ -111,9 +111,7 @@ class NeuralCleanse(PostTraining):
     def reverse(self, view: DefenderView) -> Triggers:
         """The smallest trigger found for every class."""
         classes = torch.arange(view.data.num_classes, device=view.device)
-        _, height, width = view.data.shape
-        images = _FORWARD * 32**2 // (height * width)
-        groups = classes.split(max(1, images // self.batch_size))
+        groups = classes.split(max(1, view.data.as_many(_FORWARD) // self.batch_size))
         found = [self._search(view, targets) for targets in groups]
         return Triggers(
             torch.cat([each.mask for each in found]), torch.cat([each.pattern for each in found])
