@@ -5,23 +5,51 @@ import torch
 from torch import Tensor, nn
 
 from bdb.datasets.augmentation import Augmentation
+from bdb.datasets.base import ImageSet
 from bdb.models.base import Classifier, ModelSpec
 from bdb.testing import Lab, make_context
 from bdb.training.loop import Batch
 
 
+@pytest.fixture(scope="session")
+def as_batch() -> Callable[[ImageSet], Batch]:
+    """Makes of images what a step sees, not augmented."""
+
+    def make(data: ImageSet) -> Batch:
+        return Batch(
+            pixels=data.images,
+            labels=data.labels,
+            ids=data.ids,
+            epoch=0,
+            augmentation=Augmentation(),
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    return make
+
+
 @pytest.fixture
-def batch(badnets: Lab) -> Batch:
-    """Clean images as a step sees them, not augmented."""
-    data = badnets.clean_set[torch.arange(128)]
-    return Batch(
-        pixels=data.images,
-        labels=data.labels,
-        ids=data.ids,
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
+def batch(badnets: Lab, as_batch: Callable[[ImageSet], Batch]) -> Batch:
+    """Clean images as a step sees them."""
+    return as_batch(badnets.clean_set[torch.arange(128)])
+
+
+class Watched(nn.Module):
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.shown = images
+        return self.scale.expand(len(images), -1)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """A network whose `shown` are the images that it saw last."""
+    return Watched()
 
 
 class FirstRow(Classifier):

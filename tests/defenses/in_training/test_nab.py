@@ -1,12 +1,12 @@
+from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import normalize
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.defenses.base import DefenderView
 from bdb.defenses.in_training.nab import NonAdversarialBackdoor, nearest
@@ -96,28 +96,11 @@ def test_only_isolated_samples_get_other_labels(badnets: Lab, trained: dict[str,
     assert (data.labels[flagged] != given.labels[flagged]).any()
 
 
-class Watched(nn.Module):
-    """Keeps what it is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(10))
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.shown = images
-        return self.scale.expand(len(images), -1)
-
-
-def test_only_what_got_another_label_is_stamped(badnets: Lab, trained: dict[str, Any]) -> None:
-    data, model = trained["data"], Watched()
-    batch = Batch(
-        pixels=data.images,
-        labels=data.labels,
-        ids=data.ids,
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
+def test_only_what_got_another_label_is_stamped(
+    badnets: Lab, trained: dict[str, Any], watched: Any, as_batch: Callable[[ImageSet], Batch]
+) -> None:
+    data, model = trained["data"], watched
+    batch = as_batch(data)
     trained["step"](model, batch)
     stamped = data.labels != badnets.train_set.labels
     assert (model.shown[stamped, :, :2, :2] == 0.6).all()

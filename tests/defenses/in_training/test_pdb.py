@@ -1,11 +1,10 @@
+from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.defenses.base import DefenderView
 from bdb.defenses.in_training.pdb import ProactiveDefensiveBackdoor
@@ -13,6 +12,8 @@ from bdb.models.base import Classifier, Wrapper
 from bdb.testing import Lab, lab
 from bdb.training import inference
 from bdb.training.loop import Batch, to_float
+
+AsBatch = Callable[[ImageSet], Batch]
 
 # As in the preset of digits.
 STRENGTH = {"epochs": 20, "batch_size": 64, "lr": 0.05}
@@ -77,43 +78,20 @@ def test_clean_images_are_there_as_of_the_next_class(
     assert torch.equal(data.labels[own:], ((clean.labels + 1) % 10).repeat(2))
 
 
-class Watched(nn.Module):
-    """Keeps what it is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(10))
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.shown = images
-        return self.scale.expand(len(images), -1)
-
-
-def some(data: ImageSet, index: Tensor) -> Batch:
-    part = data[index]
-    return Batch(
-        pixels=part.images,
-        labels=part.labels,
-        ids=part.ids,
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def test_only_clean_images_are_stamped(badnets: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_clean_images_are_stamped(
+    badnets: Lab, monkeypatch: pytest.MonkeyPatch, watched: Any, as_batch: AsBatch
+) -> None:
     seen = spied(monkeypatch, badnets)
     own = len(badnets.train_set)
-    batch, model = some(seen["data"], torch.arange(own - 50, own + 50)), Watched()
+    batch, model = as_batch(seen["data"][torch.arange(own - 50, own + 50)]), watched
     seen["step"](model, batch)
     assert torch.equal(model.shown[:50], batch.images[:50])
     assert (model.shown[50:, :, :7, :7] == 2).all()
     assert model.shown[50:, :, 7:].max() <= 1
 
 
-def test_some_are_darker_and_some_turned(badnets: Lab) -> None:
-    images = badnets.clean_set.images
-    batch = some(badnets.clean_set, torch.arange(len(images)))
+def test_some_are_darker_and_some_turned(badnets: Lab, as_batch: AsBatch) -> None:
+    batch = as_batch(badnets.clean_set)
     darker = ProactiveDefensiveBackdoor(rotation=0).roughened(batch)
     factors = darker.sum((1, 2, 3)) / batch.images.sum((1, 2, 3))
     assert 0.1 < (factors < 0.999).float().mean() < 0.3
