@@ -84,8 +84,9 @@ class Bias(ModelLevel):
     evidence: ClassVar[tuple[str, ...]] = ("bias", "grey")
 
     def run(self, view: DefenderView) -> Outcome:
-        grey = torch.full((1, *view.data.shape), 0.5)
-        return Outcome(evidence={"bias": view.model.head.bias, "grey": grey})
+        bias, grey = view.model.head.bias, torch.full((1, *view.data.shape), 0.5)
+        verdict = {"score": float(bias.max()), "suspect": int(bias.argmax())}
+        return Outcome(verdict=verdict, evidence={"bias": bias, "grey": grey})
 
 
 @wrapper("counted_votes")
@@ -106,6 +107,7 @@ class Partitions(PreTraining):
 
     needs: ClassVar[frozenset[str]] = frozenset({"model", "train_set"})
     certifies: ClassVar[str | None] = "poisoned samples"
+    hides: ClassVar[frozenset[str]] = frozenset({"features", "maps"})
 
     parts: int = 5
 
@@ -137,6 +139,12 @@ def install(folder: Path, group: str, name: str, source: str) -> None:
         place.write_text(text)
 
 
+def check(project: Any, *calls: str) -> None:
+    """As the author of another package tests a method."""
+    checked = project.python(f"from bdb.testing import *; {'; '.join(calls)}")
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_an_attack_of_another_package_runs_through_the_dag(project: Any, tmp_path: Path) -> None:
     install(tmp_path / "site", "attacks", "stripe", ATTACK)
     project.search(tmp_path / "site")
@@ -145,9 +153,7 @@ def test_an_attack_of_another_package_runs_through_the_dag(project: Any, tmp_pat
     project.params["training"]["epochs"] = 8
     project.save()
     assert "White rows at the top." in project.bdb("list", "attack", "stripe").stdout
-    checker = "from bdb.testing import check_attack; from others.stripe import Stripe; "
-    checked = project.python(checker + "check_attack(Stripe)")
-    assert checked.returncode == 0, checked.stderr
+    check(project, "from others.stripe import Stripe", "check_attack(Stripe)")
     ran = project.snakemake()
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (victim,) = pd.read_csv(project.folder / "results" / "board.csv").to_dict("records")
@@ -174,6 +180,13 @@ def test_an_analysis_of_another_package_draws_every_cell(project: Any, tmp_path:
     assert project.planned() == {}
 
 
+def test_defenses_of_another_package_pass_the_checks(project: Any, tmp_path: Path) -> None:
+    install(tmp_path / "site", "defenses", "proofs", DEFENSES)
+    project.search(tmp_path / "site")
+    calls = ["check_defense(Bias)", "check_defense(Partitions, parts=3)"]
+    check(project, "from others.proofs import *", *calls)
+
+
 @pytest.mark.evidence
 def test_what_defenses_of_another_package_find_and_certify_is_kept_and_shown(
     project: Any, tmp_path: Path
@@ -183,9 +196,6 @@ def test_what_defenses_of_another_package_find_and_certify_is_kept_and_shown(
     project.params["grid"] |= {"defense": ["bias", "partitions", "strip"], "analysis": []}
     project.params["training"]["epochs"] = 4
     project.save()
-    checker = "from bdb.testing import check_defense; from others.proofs import *; "
-    checked = project.python(checker + "check_defense(Bias); check_defense(Partitions, parts=3)")
-    assert checked.returncode == 0, checked.stderr
     project.make()
     run, results = "digits/convnet/badnets/0.1/s0", project.folder / "results"
     found, facts = artifacts.read_arrays(results / "cells" / run / "bias/evidence.safetensors")
