@@ -70,18 +70,36 @@ def spread(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return first[labels[first].argsort(stable=True)]
 
 
-def pairs(view: AnalysisView, count: int, *names: object) -> tuple[Tensor, Tensor, Tensor]:
-    """Some triggered test images beside their originals, spread over the true classes.
+def stamped(view: AnalysisView, count: int, *names: object) -> Tensor:
+    """Positions of `count` triggered images, spread over the classes that the trigger is meant for.
 
     Args:
-        view: it declares `test` and `triggered`.
+        view: it declares `triggered`.
         count: at most so many.
         names: of the generator that draws them.
 
     Returns:
-        Their rows in `view.triggered`, the originals and the triggered images; all on the CPU.
+        int64; empty if the trigger is meant for none of them.
     """
-    rows = spread(view.triggered.labels, count, view.generator(*names))
+    meant = view.triggered.is_source.cpu().nonzero().flatten()
+    labels = view.triggered.labels.cpu()[meant]
+    return meant[spread(labels, count, view.generator(*names))]
+
+
+def pairs(view: AnalysisView, count: int, *names: object) -> tuple[Tensor, Tensor, Tensor]:
+    """The images that `stamped` chooses, beside their originals; needs `test` as well.
+
+    Returns:
+        Their positions, the originals and the triggered images; all on the CPU.
+
+    Raises:
+        ParamsError: there are none.
+    """
+    rows = stamped(view, count, *names)
+    if not len(rows):
+        raise ParamsError(
+            f"attack: no test image is of a class that {view.run.attack} is meant for"
+        )
     return rows, view.originals().images.cpu()[rows], view.triggered.images.cpu()[rows]
 
 

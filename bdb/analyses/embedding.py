@@ -49,8 +49,10 @@ class Embedding(OfFeatures):
         import pandas as pd
 
         kept = self._classes(view)
-        clean = self._choose(view, "clean", view.test.labels.cpu(), kept)
-        triggered = self._choose(view, "triggered", view.triggered.labels.cpu(), kept)
+        labels, stamped = view.test.labels.cpu(), view.triggered.labels.cpu()
+        meant = torch.isin(stamped, kept) & view.triggered.is_source.cpu()
+        clean = self._choose(view, "clean", labels, torch.isin(labels, kept))
+        triggered = self._choose(view, "triggered", stamped, meant)
         pairs = ((view.test, clean), (view.triggered, triggered))
         images, ids, labels = (
             torch.cat([getattr(split, name).cpu()[rows] for split, rows in pairs])
@@ -70,9 +72,9 @@ class Embedding(OfFeatures):
         asked = view.triggered.targets.cpu().bincount(minlength=view.data.num_classes)
         return asked.argsort(descending=True, stable=True)[: self.classes]
 
-    def _choose(self, view: AnalysisView, split: str, labels: Tensor, kept: Tensor) -> Tensor:
-        """Positions in a split, of the classes shown."""
-        eligible = torch.nonzero(torch.isin(labels, kept)).flatten()
+    def _choose(self, view: AnalysisView, split: str, labels: Tensor, may: Tensor) -> Tensor:
+        """Positions in a split, of those that may be chosen, spread over the classes."""
+        eligible = may.nonzero().flatten()
         most = {"clean": self.clean, "triggered": self.triggered}[split]
         return eligible[common.spread(labels[eligible], most, view.generator(self.name, split))]
 

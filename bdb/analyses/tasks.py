@@ -10,7 +10,6 @@ from torch.nn.functional import cross_entropy
 
 from bdb.analyses import common
 from bdb.analyses.base import AnalysisView
-from bdb.errors import ParamsError
 from bdb.report import style
 from bdb.training import inference
 
@@ -56,7 +55,7 @@ class Task:
 def both(view: AnalysisView, samples: int) -> tuple[Task, Task]:
     """So many images of each task, spread over the classes; needs `test` and `triggered`."""
     clean = common.spread(view.test.labels, samples, view.generator("tasks", CLEAN))
-    chosen = stamped(view, samples)
+    chosen = common.stamped(view, samples, "tasks", BACKDOOR)
     images, targets = view.triggered.images.cpu(), view.triggered.targets.cpu()
     return (
         Task(CLEAN, view.test.images.cpu()[clean], view.test.labels.cpu()[clean]),
@@ -70,16 +69,5 @@ def pairs(view: AnalysisView, samples: int) -> tuple[Tensor, Tensor]:
     Raises:
         ParamsError: there are none.
     """
-    chosen = stamped(view, samples)
-    if not len(chosen):
-        raise ParamsError(
-            f"attack: no test image is of a class that {view.run.attack} is meant for"
-        )
-    return view.originals().images.cpu()[chosen], view.triggered.images.cpu()[chosen]
-
-
-def stamped(view: AnalysisView, samples: int) -> Tensor:
-    """Positions of so many triggered images, of classes that the trigger is meant for: int64."""
-    source = view.triggered.is_source.cpu().nonzero().flatten()
-    labels = view.triggered.labels.cpu()[source]
-    return source[common.spread(labels, samples, view.generator("tasks", BACKDOOR))]
+    _, clean, triggered = common.pairs(view, samples, "tasks", BACKDOOR)
+    return clean, triggered

@@ -34,10 +34,16 @@ def test_only_images_that_the_trigger_is_meant_for_are_shown_with_it(plain) -> N
     triggered = dataclasses.replace(plain.triggered, is_source=meant)
     view = dataclasses.replace(plain, given={**plain.given, "triggered": triggered})
     assert common.choose(view, 12, "it").triggered.ids.tolist() == [1, 5]
+    rows, clean, stamped = common.pairs(view, 12, "it")
+    assert sorted(rows.tolist()) == [0, 2]
+    assert clean[:, 0, 0, 0].tolist() == [10 + 20 * row for row in rows.tolist()]
+    assert stamped[:, 1, 0, 0].tolist() == [255, 255]
     triggered = dataclasses.replace(triggered, is_source=meant & False)
     view = dataclasses.replace(plain, given={**plain.given, "triggered": triggered})
     with pytest.raises(ParamsError, match="none is of a class that badnets is meant for"):
         common.choose(view, 12, "it")
+    with pytest.raises(ParamsError, match="no test image is of a class that badnets is meant for"):
+        common.pairs(view, 12, "it")
 
 
 def test_of_many_layers_some_are_named_and_the_last_is() -> None:

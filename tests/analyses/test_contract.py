@@ -1,21 +1,56 @@
 """What every analysis keeps, and what its view refuses."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
+import pandas as pd
 import pytest
 import torch
 
 from bdb import registry
 from bdb.analyses.base import Analysis, AnalysisView, OfData, OfPredictions, Picture
 from bdb.errors import RegistryError, UndeclaredNeedError
-from bdb.testing import check_analysis, lab
+from bdb.testing import check_analysis, lab, quick
 
 NEEDS = ("model", "clean_model", "train_set", "test", "triggered", "defended", "cost")
 
 
-@pytest.mark.parametrize("tool", registry.names("analysis"))
+_SLOW = {"umap": pytest.mark.evidence}  # Each fit compiles anew, in a process of its own.
+
+
+@pytest.mark.parametrize(
+    "tool", [pytest.param(n, marks=_SLOW.get(n, ())) for n in registry.names("analysis")]
+)
 def test_every_analysis_keeps_the_contract(tool: str) -> None:
     check_analysis(cast(type[Analysis], registry.get("analysis", tool)))
+
+
+_SHOW_EVERY_CLASS = {"triggers", "confusion"}  # What a trigger does to each is what they show.
+_AIMED = [
+    cls
+    for cls in (
+        cast(type[Analysis], registry.get("analysis", n)) for n in registry.names("analysis")
+    )
+    if "triggered" in cls.needs and cls.name not in _SHOW_EVERY_CLASS
+]
+
+
+@pytest.mark.parametrize(
+    "tool", [cls for cls in _AIMED if cls.name != "umap"]
+)  # tsne chooses alike
+def test_triggers_on_classes_that_they_are_not_meant_for_count_for_nothing(
+    tool: type[Analysis],
+) -> None:
+    view = lab("badnets").analyst_view(tool.needs)
+    meant = view.triggered.labels % 2 == 1
+    noise = torch.randint(256, view.triggered.images.shape, generator=torch.Generator())
+    spoilt = view.triggered.images.where(meant[:, None, None, None], noise.to(torch.uint8))
+    tables = []
+    for images in (view.triggered.images, spoilt):
+        triggered = replace(view.triggered, images=images, is_source=meant)
+        seen = replace(view, given={**view.given, "triggered": triggered})
+        tables.append(tool.make(**quick(tool)).run(seen).table)
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 @pytest.mark.parametrize("need", NEEDS)

@@ -50,9 +50,11 @@ class Confidence(OfPredictions):
         """Ask for the answers to both."""
         import pandas as pd
 
+        clean = common.spread(view.test.labels, self.samples, view.generator(self.name, "clean"))
+        triggered = common.stamped(view, self.samples, self.name, "triggered")
+        splits = (("clean", view.test, clean), ("triggered", view.triggered, triggered))
         parts = []
-        for split, given in (("clean", view.test), ("triggered", view.triggered)):
-            rows = common.spread(given.labels, self.samples, view.generator(self.name, split))
+        for split, given, rows in splits:
             probabilities = inference.logits(view.model, given.images.cpu()[rows]).softmax(1)
             confidence, answer = probabilities.max(1)
             hit = torch.full_like(confidence, torch.nan)

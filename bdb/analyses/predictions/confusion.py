@@ -70,9 +70,11 @@ def _table(counts: dict[str, np.ndarray]) -> pd.DataFrame:
 def _draw(view: AnalysisView, counts: dict[str, np.ndarray]) -> Figure:
     classes = view.data.num_classes
     side = min(max(2.6, 0.36 * classes), 6.0)
-    hit = (common.predictions(view, view.triggered.images) == view.triggered.targets.cpu()).float()
+    stamped = {name: tensor.cpu() for name, tensor in vars(view.triggered).items()}
+    hit = common.predictions(view, stamped["images"]) == stamped["targets"]
+    asr = float(hit[stamped["is_source"]].float().mean())
     accuracy = counts["clean"].trace() / max(counts["clean"].sum(), 1)
-    titles = (f"clean: {accuracy:.1%} right", f"triggered: {float(hit.mean()):.1%} as the target")
+    titles = (f"clean: {accuracy:.1%} right", f"triggered: {asr:.1%} as the target")
     with style.context():
         figure = style.new_figure(2 * side + 1.6, side + 1.3)
         pair = figure.subplots(1, 2)

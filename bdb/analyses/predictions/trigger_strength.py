@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bdb.analyses import common, tasks
+from bdb.analyses import common
 from bdb.analyses.base import AnalysisView, OfPredictions, Picture
 from bdb.registry import register
 from bdb.report import style
@@ -44,17 +44,17 @@ class TriggerStrength(OfPredictions):
         """Ask about each strength."""
         import pandas as pd
 
-        chosen = tasks.stamped(view, self.samples)
+        chosen, clean, triggered = common.pairs(view, self.samples, self.name)
+        pair = clean, triggered
         labels, targets = (
             each.cpu()[chosen] for each in (view.triggered.labels, view.triggered.targets)
         )
-        pair = tasks.pairs(view, self.samples)
         rows = []
         for strength in (self.strongest * step / self.steps for step in range(self.steps + 1)):
             images = blend(*pair, strength)
             chances = inference.logits(view.model, images).softmax(1)
             shares = _shares(chances, targets), _shares(chances, labels)
-            change = (images.float() - pair[0].float()).abs().mean()
+            change = (images.float() - clean.float()).abs().mean()
             rows.append((strength, *shares[0], *shares[1], float(change)))
         columns = ["strength", "asr", "p_target", "ra", "p_true", "change"]
         table = pd.DataFrame(rows, columns=columns)

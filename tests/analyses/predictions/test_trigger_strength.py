@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdb.analyses import tasks
+from bdb.analyses import common
 from bdb.analyses.predictions.trigger_strength import TriggerStrength, blend
 from bdb.training import inference
 
@@ -20,14 +20,14 @@ def test_without_trigger_and_with_all_of_it_the_rates_are_those_of_the_images(vi
     view = view_of("badnets")
     table = TriggerStrength(samples=100, strongest=2, steps=2).run(view).table
     assert table["strength"].tolist() == [0, 1, 2]
-    chosen = tasks.stamped(view, 100)
-    for row, images in zip((0, 1), tasks.pairs(view, 100), strict=True):
+    chosen, *pair = common.pairs(view, 100, "trigger_strength")
+    for row, images in zip((0, 1), pair, strict=True):
         answer = inference.logits(view.model, images).argmax(1)
         hit = (answer == view.triggered.targets[chosen]).float().mean()
         right = (answer == view.triggered.labels[chosen]).float().mean()
         assert table["asr"][row] == pytest.approx(hit.item())
         assert table["ra"][row] == pytest.approx(right.item())
-    clean, triggered = (images.double() for images in tasks.pairs(view, 100))
+    clean, triggered = (images.double() for images in pair)
     assert table["change"][1] == pytest.approx((triggered - clean).abs().mean().item(), rel=1e-5)
 
 
