@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeVar
 
@@ -86,17 +85,6 @@ def train(
         schedule="constant",
     )
     context.fit(net, context.train, recipe, what="encoder", step=step, augmentation=augmentation)
-
-
-@contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
-    """Hold a model's batch statistics and its dropout still, inside the block only."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def pack(**nets: nn.Module) -> State:

@@ -98,11 +98,13 @@ def decoupling(model: Classifier) -> Step:
 
 def parted(model: Classifier, mask: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """The logits of what a mask leaves of the maps, and of what it takes."""
-    weights = torch.stack([mask, 1 - mask]).repeat_interleave(len(images), 0)
     stage = model.get_submodule(model.attention_layers[-1])
-    part = stage.register_forward_hook(lambda _module, _images, maps: maps * weights)
-    with hooked([part]):
-        benign, rest = model(images.repeat(2, 1, 1, 1)).chunk(2)
+
+    def part(_stage: nn.Module, _images: object, maps: Tensor) -> Tensor:
+        return torch.cat([maps * mask, maps * (1 - mask)])  # From here on a batch of both.
+
+    with hooked([stage.register_forward_hook(part)]):
+        benign, rest = model(images).chunk(2)
     return benign, rest
 
 

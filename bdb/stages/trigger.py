@@ -19,4 +19,5 @@ def run(jobs: Jobs, run: Run) -> None:
     path = layout.trigger(run)
     poisoning.save_trigger(path, state, origin=provenance.origin())
     provenance.write(path.parent, fields=inputs.attack.model_dump(mode="json"))
-    say(f"{run}: a trigger of {', '.join(state) or 'nothing'}")
+    parts = dict.fromkeys(name.partition(".")[0] for name in state)  # Networks have many weights.
+    say(f"{run}: a trigger of {', '.join(parts) or 'nothing'}")

@@ -67,12 +67,3 @@ def test_pixels_are_rounded_and_clamped_but_gradients_pass() -> None:
     kept.sum().backward()  # type: ignore[no-untyped-call]
     assert pixels.grad is not None
     assert pixels.grad.tolist() == [1, 1, 1, 1]
-
-
-def test_a_model_at_rest_keeps_its_statistics_and_comes_back_in_its_mode() -> None:
-    norm = nn.BatchNorm1d(2)
-    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
-    with networks.at_rest(norm):
-        norm(torch.ones(4, 2))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
-    assert norm.training

@@ -45,3 +45,13 @@ def test_the_search_stays_in_the_ball_and_leaves_the_model_alone() -> None:
     assert float(worst.max()) <= 1
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_model_at_rest_keeps_its_statistics_and_comes_back_in_its_mode() -> None:
+    norm = nn.BatchNorm1d(2)
+    model = nn.Sequential(norm, nn.Dropout().eval())
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    with adversarial.at_rest(model):
+        model(torch.ones(4, 2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+    assert [part.training for part in (model, *model)] == [True, True, False]

@@ -14,7 +14,7 @@ from bdb.attacks.base import AttackContext, Controller, LossPoisoning, Role, Sta
 from bdb.method import Paper
 from bdb.models.unet import UNet
 from bdb.registry import register
-from bdb.training import balancing
+from bdb.training import adversarial, balancing
 from bdb.training.batches import Batch, to_bytes, to_float
 
 _GAIN = 4.0  # of the generator's outputs, so that even fresh weights make a noise that shows
@@ -95,7 +95,7 @@ class _Learning(Controller):
 
     def teach(self, model: nn.Module, images: Tensor, wanted: Tensor) -> None:
         """A step of the generator's copy; the victim's gradients and statistics stay."""
-        with networks.at_rest(model):
+        with adversarial.at_rest(model):
             loss = cross_entropy(model(self.attack.trigger(self.copy, images)), wanted)
         weights = list(self.copy.parameters())
         for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
