@@ -24,7 +24,7 @@ class Victim:
     """A trained victim, how its training went, and the poison that it carries.
 
     Attributes:
-        facts: what else is known of where it comes from.
+        facts: what else is known of where it comes from, or is not what the grid says.
     """
 
     model: Classifier
@@ -82,7 +82,8 @@ def train(
         return Victim(attack.edit(copy, context).eval(), [], poison)
     if isinstance(attack, Imported):
         assert poison is not None
-        facts = {"imported": attack.manifest()}
+        unknown = dict.fromkeys(("recipe", "augmentation"))
+        facts = {**unknown, "imported": attack.manifest()}
         return Victim(attack.victim(spec, context.device), [], poison, facts)
     model = models.build(spec, seeds.derive(context.seed, "train", "weights"))
     devices.place(model, context.device)

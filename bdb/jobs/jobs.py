@@ -145,14 +145,9 @@ class Jobs:
         lender = self.trained_as(run)
         if lender:
             methods.append(self._entry("attack", lender))
-        return self._job(
-            "train",
-            (str(run),),
-            inputs,
-            [folder / name for name in names],
-            methods,
-            [*self._split(), "training"],
-        )
+        by = [] if self._entry("attack", run.attack).can("brought") else ["training"]
+        outputs = [folder / name for name in names]
+        return self._job("train", (str(run),), inputs, outputs, methods, [*self._split(), *by])
 
     def features(self, run: Run) -> Job:
         """A victim's features of its training set, shared by the cells that need them."""

@@ -8,7 +8,7 @@ from bdb.jobs.plan import Plan, clean_fraction
 from bdb.layout import Run
 from bdb.method import METHOD
 from bdb.report.fields import part
-from bdb.report.validity import UNDEFENDED
+from bdb.report.validity import IMPORTED, UNDEFENDED
 from bdb.training.recipes import RECIPES
 
 
@@ -20,10 +20,17 @@ def describe(plan: Plan, run: Run, defense: str) -> str:
     """
     methods = [("dataset", run.dataset), ("model", run.model), ("attack", run.attack)]
     parts = [part for kind, name in methods for part in _fields(plan, kind, name)]
-    parts += [*_training(plan, run), *_clean_set(plan, run)]
+    if defense != UNDEFENDED or not _is_imported(plan, run):
+        parts += _training(plan, run)
+    parts += _clean_set(plan, run)
     if defense != UNDEFENDED:
         parts += _fields(plan, "defense", defense)
     return " ".join(parts)
+
+
+def recipe(plan: Plan, run: Run) -> str:
+    """That the victim was trained by, as far as params.yaml knows."""
+    return IMPORTED if _is_imported(plan, run) else plan.settings.training.recipe
 
 
 def methods(setting: str) -> dict[str, str]:
@@ -35,6 +42,10 @@ def methods(setting: str) -> dict[str, str]:
 def changes(setting: str) -> str:
     """A setting without the methods of its instances: what is not as published."""
     return " ".join(part for part in setting.split() if f".{METHOD}=" not in part)
+
+
+def _is_imported(plan: Plan, run: Run) -> bool:
+    return bool(plan.catalogue.get("attack", run.attack).can("brought"))
 
 
 def _fields(plan: Plan, kind: str, name: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ COLUMN = "failed_attack"
 COLUMNS = [COLUMN, "validity"]
 NAME = "failed attack"
 NO_CONTROL = "no control: only ASR is judged"
+IMPORTED = "imported"  # the recipe of victims that were trained elsewhere
 _CONTROL_KEYS = ["dataset", "model", "seed", "recipe", "clean_set", "_shared"]
 _VICTIM = [*_CONTROL_KEYS, "attack", "poison_ratio", "_attack"]
 _ROUNDED = 9  # 0.95 - 0.92 is a little more than 0.03
@@ -31,7 +32,8 @@ def judge(
         board: rows of `bdb.report.board`: keys, seed, setting, `c_acc` and `asr`.
         min_asr: a fraction; an attack that reaches less has failed.
         max_c_acc_loss: a fraction; so has one that costs its victim more against the control of the
-            same data, model and seed, trained as it was where there is such a one.
+            same data, model and seed, trained as it was where there is such a one. Of an imported
+            victim nobody knows how that was: its control may be trained in any way.
 
     Returns:
         On the same index, `failed_attack` (bool) and `validity`: why, or what could not be judged.
@@ -39,7 +41,10 @@ def judge(
     rows = board.assign(**_parts(board))
     victims = rows[rows["defense"] == UNDEFENDED]
     is_clean = victims["attack"].map(is_control).astype(bool)
-    controls = victims[is_clean].groupby([*_CONTROL_KEYS, "attack"])["c_acc"].mean()
+    clean = victims[is_clean]
+    anyhow = clean.assign(recipe=IMPORTED)
+    trained = pd.concat([clean, anyhow.assign(**_parts(anyhow))])
+    controls = trained.groupby([*_CONTROL_KEYS, "attack"])["c_acc"].mean()
     attacked = victims[~is_clean].groupby(_VICTIM)[["c_acc", "asr"]].mean()
     pairs = zip(attacked["asr"], attacked["c_acc"], _before(attacked, controls), strict=True)
     verdicts = [_verdict(*pair, min_asr, max_c_acc_loss) for pair in pairs]
@@ -87,10 +92,10 @@ def _verdict(
 def _parts(board: pd.DataFrame) -> dict[str, list[str]]:
     """The setting of each row: what concerns the attack, and what all attacks share."""
     shared, own = [], []
-    for setting, attack, defense in zip(
-        board["setting"], board["attack"], board["defense"], strict=True
-    ):
+    names = ("setting", "attack", "defense", "recipe")
+    for setting, attack, defense, recipe in zip(*(board[name] for name in names), strict=True):
         of_victim = fields.without(setting, defense)
         own.append(fields.of(of_victim, attack))
-        shared.append(fields.without(of_victim, attack))
+        of_victim = fields.without(of_victim, attack)
+        shared.append(fields.without(of_victim, "training") if recipe == IMPORTED else of_victim)
     return {"_shared": shared, "_attack": own}

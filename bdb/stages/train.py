@@ -40,14 +40,16 @@ def run(jobs: Jobs, run: Run) -> None:
     columns = [field.name for field in fields(EpochRecord)]
     history = pd.DataFrame([asdict(record) for record in victim.history], columns=columns)
     artifacts.write_table(folder / "history.parquet", history.drop(columns="seconds"))
+    of_grid = {
+        "recipe": trainer.recipe(inputs.recipe).model_dump(),
+        "augmentation": trainer.augmentation(inputs.data.augmentation).model_dump(),
+    }
     provenance.write(
         folder,
         fields=inputs.attack.model_dump(mode="json"),
-        recipe=trainer.recipe(inputs.recipe).model_dump(),
-        augmentation=trainer.augmentation(inputs.data.augmentation).model_dump(),
         epoch_seconds=[round(record.seconds, 3) for record in victim.history],
         trigger=_quality(victim.poison.test, inputs.test),
-        **victim.facts,
+        **(of_grid | victim.facts),
     )
     rates = classification.rates(table)
     say(f"{run}: C-Acc {rates['c_acc']:.4f}, ASR {rates['asr']:.4f}, RA {rates['ra']:.4f}")

@@ -32,7 +32,7 @@ from bdb.layout import Run
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
 from bdb.report import board as boards
-from bdb.scan import torch_files
+from bdb.scan import files, suspects, torch_files
 from bdb.scan.suspects import Told
 from bdb.stages.inputs import read_split
 from bdb.torchvision_ops import load as torchvision
@@ -118,9 +118,15 @@ def test_a_run_that_was_exported_and_imported_is_the_same_run(
     assert same(board)
     marked = board[board.attack == "mine"].setting
     assert marked.str.startswith("mine.method=imported mine.of=digits/convnet").all()
+    assert board.groupby("attack").recipe.unique().to_dict() == {
+        "badnets": ["fast"], "mine": ["imported"]
+    }  # fmt: skip
+    assert "training.epochs=4" not in marked[board.defense == "none"].item()
+    assert suspects.recipe(files.read(layout.model(theirs))) == ""
     record = artifacts.read_json(layout.victim(theirs) / "provenance.json")
     assert record["imported"]["source"] == "victim.safetensors"
     assert len(record["imported"]["sha256"]) == 64
+    assert (record["recipe"], record["augmentation"]) == (None, None)
 
 
 @pytest.mark.evidence

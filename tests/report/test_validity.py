@@ -85,3 +85,15 @@ def test_such_a_control_counts_in_no_average_over_attacks() -> None:
     own = table[table["attack"] == "none"].assign(attack="none_a")
     summary = boards.summarise(judged(pd.concat([table, own], ignore_index=True)))
     assert "| mean of 2 |  | 95.0 / 95.0 |" in boards.markdown(summary)
+
+
+def test_an_imported_victim_is_judged_by_the_control_however_that_was_trained() -> None:
+    """What cells under a defense are trained by is not what the victim was."""
+    table = frame(("a", 0, 0.91, 1.0)).assign(setting="training.epochs=4")
+    is_a = table["attack"] == "a"
+    table.loc[is_a, "recipe"] = validity.IMPORTED
+    table.loc[is_a & (table["defense"] == "none"), "setting"] = "a.method=imported"
+    table.loc[is_a & (table["defense"] == "ft"), "setting"] = "a.method=imported training.epochs=4"
+    found = judged(table)
+    assert found["failed_attack"].tolist() == is_a.tolist()
+    assert found.loc[is_a, "validity"].str.contains("4.0 points below the control's").all()
