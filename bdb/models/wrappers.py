@@ -13,6 +13,7 @@ from bdb.errors import ParamsError, unknown
 from bdb.models.classifier import Classifier, Wrapper, wrapper
 
 Vote = Literal["mean", "majority"]
+_DEPTH = 16  # hidden layers of a patch reader
 
 
 @wrapper("feature_mask")
@@ -216,8 +217,11 @@ class InsertedModule(Joint):
         side: of the patch that is read, in pixels.
         margin: pixels between the patch and the bottom right corner.
         width: of the network's hidden layers.
-        depth: how many hidden layers it has.
+        depth: how many hidden layers it has, 16 at most.
         weight: of its probabilities; above a half, what it knows wins.
+
+    Raises:
+        ParamsError: it shall have more layers.
     """
 
     label: ClassVar[str] = "inserted_module"
@@ -226,6 +230,8 @@ class InsertedModule(Joint):
         self, inner: Classifier, side: int, margin: int, width: int, depth: int, weight: float
     ) -> None:
         super().__init__(inner)
+        if depth > _DEPTH:
+            raise ParamsError(f"{self.label}: depth {depth} is not allowed; at most {_DEPTH}")
         self.side, self.margin, self.weight = side, margin, weight
         self.reader = PatchReader(side, inner.spec.data.num_classes, width, depth)
 

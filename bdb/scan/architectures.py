@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
-import torch
-from torch import nn
-
 from bdb import registry
 from bdb.datasets.base import DataSpec
-from bdb.errors import BdbError, SuspectError, unknown
+from bdb.errors import SuspectError, unknown
 from bdb.models import base as models
 from bdb.models import foreign_nets
 from bdb.models.base import Architecture, Classifier, ModelSpec
 from bdb.models.foreign_nets import TIMM, Foreign, State
+from bdb.scan import layouts
 from bdb.training import seeds
 
 _LASTS = ("linear.", "fc.", "classifier.")  # what people call what we call `head.`
@@ -31,7 +29,7 @@ def build(arch: str, data: DataSpec, state: State) -> Classifier:
     for make in _ways(arch):
         try:
             return make(data, state)
-        except (RuntimeError, LookupError, ValueError) as error:
+        except (SuspectError, RuntimeError, LookupError, ValueError) as error:
             reasons.append(str(error).strip().splitlines()[-1].strip()[:120])
     raise SuspectError(f"the weights do not fit --arch {arch} ({reasons[0]})")
 
@@ -51,12 +49,12 @@ def inferred(state: State, data: DataSpec) -> list[str]:
 
     They are laid out without memory for weights, so that a hundred of them take seconds.
     """
-    ours, theirs = _shapes(_renamed(state)), _shapes(state)
+    ours, theirs = layouts.of(_renamed(state)), layouts.of(state)
     own = {name: partial(_bare, name, data, state) for name in registry.names("model")}
     foreign = foreign_nets.of_torchvision()
     others = {name: partial(foreign_nets.network, name, data) for name in foreign}
-    fitting = [name for name, make in own.items() if _layout(make) == ours]
-    return fitting or [name for name, make in others.items() if _layout(make) == theirs]
+    fitting = [name for name, make in own.items() if layouts.network(make) == ours]
+    return fitting or [name for name, make in others.items() if layouts.network(make) == theirs]
 
 
 def _ways(arch: str) -> Iterator[Callable[[DataSpec, State], Classifier]]:
@@ -68,7 +66,7 @@ def _ways(arch: str) -> Iterator[Callable[[DataSpec, State], Classifier]]:
         )
         if name not in known:
             raise SuspectError(unknown(f"--arch {TIMM}", name, known))
-        yield lambda data, state: foreign_nets.build(arch, data, state)
+        yield lambda data, state: _foreign(arch, data, state)
         return
     known = {*registry.names("model"), *foreign_nets.of_torchvision()}
     if arch not in known:
@@ -76,11 +74,18 @@ def _ways(arch: str) -> Iterator[Callable[[DataSpec, State], Classifier]]:
     if arch in registry.names("model"):
         yield lambda data, state: _own(arch, data, state)
     if arch in foreign_nets.of_torchvision():
-        yield lambda data, state: foreign_nets.build(arch, data, state)
+        yield lambda data, state: _foreign(arch, data, state)
+
+
+def _foreign(arch: str, data: DataSpec, state: State) -> Classifier:
+    """One of theirs."""
+    layouts.check(partial(foreign_nets.network, arch, data), state)
+    return foreign_nets.build(arch, data, state)
 
 
 def _own(arch: str, data: DataSpec, state: State) -> Classifier:
     """One of our architectures, as wide as the weights; the last layer may have another name."""
+    layouts.check(partial(_bare, arch, data, state), state)
     model = _bare(arch, data, state)
     own = {name: tensor for name, tensor in model.state_dict().items() if name in ("mean", "std")}
     model.load_state_dict({**own, **_renamed(state)})
@@ -104,17 +109,3 @@ def _renamed(state: State) -> State:
         f"head.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
         for name, tensor in state.items()
     }
-
-
-def _layout(make: Callable[[], nn.Module]) -> dict[str, torch.Size] | None:
-    """The shapes that a network has, made without memory for them; None if that cannot be."""
-    try:
-        with torch.device("meta"), torch.random.fork_rng():
-            return _shapes(make().state_dict())
-    except (RuntimeError, NotImplementedError, ValueError, BdbError):
-        return None
-
-
-def _shapes(state: State) -> dict[str, torch.Size]:
-    """But for the statistics of images, which only ours hold."""
-    return {n: tensor.shape for n, tensor in state.items() if n not in ("mean", "std")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bdb.console import say
@@ -11,7 +12,7 @@ from bdb.errors import SuspectError, short
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.models.foreign_nets import TIMM
-from bdb.scan import architectures, facts, files
+from bdb.scan import architectures, facts, files, layouts
 from bdb.scan.facts import Told
 from bdb.scan.files import Found
 
@@ -70,21 +71,28 @@ def recipe(found: Found) -> str:
 def _ours(found: Found) -> Classifier:
     from bdb import artifacts
 
-    _check_wrappers(artifacts.read_metadata(found.path))
+    _spec(artifacts.read_metadata(found.path)["model"], found)
     return models.load(found.path)
 
 
 def _exported(found: Found, spec: Any) -> Classifier:
     """What `bdb export model` wrote: weights, and beside them what they are of."""
-    _check_wrappers(spec)
-    model = models.build(ModelSpec(**spec), 0, pretrain=False)
+    model = models.build(_spec(spec, found), 0, pretrain=False)
     model.load_state_dict(found.state)
     return model
 
 
-def _check_wrappers(metadata: Any) -> None:
-    if str(metadata).count("'wrappers'") > _WRAPPERS:
+def _spec(value: Any, found: Found) -> ModelSpec:
+    """What a file says of its own weights, if that is no more than they are.
+
+    Raises:
+        SuspectError: it is.
+    """
+    if str(value).count("'wrappers'") > _WRAPPERS:
         raise SuspectError(f"wrapped more than {_WRAPPERS} times")
+    spec = ModelSpec(**value)
+    layouts.check(partial(models.build, spec, 0, pretrain=False), found.state)
+    return spec
 
 
 def _brought(found: Found, told: Told, known: DataSpec | None) -> Classifier:

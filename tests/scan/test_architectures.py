@@ -46,7 +46,7 @@ def suspect(width: int = 4) -> Classifier:
     return models.build(spec, 0).eval()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf"])
 def test_the_only_architecture_that_weights_fit_is_found(name: str) -> None:
     assert architectures.inferred(of_torchvision(name), DATA) == [name]
 
