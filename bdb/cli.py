@@ -13,6 +13,7 @@ import typer
 
 from bdb import errors, layout
 from bdb.errors import BdbError
+from bdb.scan import arguments
 
 app = typer.Typer(
     name="bdb",
@@ -323,63 +324,40 @@ def preset(
 
 @app.command()
 def scan(
-    model: Annotated[Path, typer.Argument(help="a file, or a folder with a model in it")],
-    arch: Annotated[str, typer.Option(help="of torchvision, `bdb list model`, or timm/NAME")] = "",
-    size: Annotated[int, typer.Option(min=0, max=1024, help="side of its input in pixels")] = 0,
-    normalize: Annotated[
-        str, typer.Option(help="how inputs are normalised: imagenet, none, or as a data set's")
-    ] = "",
-    budget: Annotated[str, typer.Option(help="seconds for all detectors, as in 60s")] = "",
-    population: Annotated[
-        Path | None, typer.Option(help="clean models to compare with, as CSV; bdb's own without")
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="own data; clean models are trained on them, into --population"),
-    ] = None,
-    clean_models: Annotated[int, typer.Option(min=19, help="how many --calibrate trains")] = 19,
-    images: Annotated[
-        Path | None, typer.Option(help="clean images: a folder per class, Parquet, CSV or .npz")
-    ] = None,
-    clean_model: Annotated[
-        Path | None, typer.Option(help="a model of these data that nobody suspects")
-    ] = None,
-    inputs: Annotated[
-        Path | None, typer.Option(help="folder of images, each of which is to be judged")
-    ] = None,
-    train: Annotated[
-        Path | None, typer.Option(help="a training set, each sample of which is to be judged")
-    ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="CSV to put the score of every image in")
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="folder to put the triggers that were found in")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(help="also write the answer as a page")] = None,
-    sarif: Annotated[Path | None, typer.Option(help="also write it as SARIF 2.1.0")] = None,
-    seed: Annotated[int, typer.Option(help="of what detectors draw")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    model: arguments.Model,
+    arch: arguments.Arch = "",
+    size: arguments.Size = 0,
+    normalize: arguments.Normalize = "",
+    budget: arguments.Budget = "",
+    population: arguments.Population = None,
+    calibrate: arguments.Calibrate = None,
+    clean_models: arguments.CleanModels = 19,
+    images: arguments.Images = None,
+    clean_model: arguments.CleanModel = None,
+    inputs: arguments.Inputs = None,
+    train: arguments.Train = None,
+    scores: arguments.Scores = None,
+    pictures: arguments.Pictures = None,
+    html: arguments.Html = None,
+    sarif: arguments.Sarif = None,
+    seed: arguments.Seed = 0,
+    as_json: arguments.AsJson = False,
 ) -> None:
     """Say whether the weights of a model hold a backdoor; exit code 1 if they look so.
 
     Nothing in the file is executed, nothing is downloaded, and no project folder is needed.
     """
-    import json
+    with errors.accidents(code=2):
+        from bdb.scan import outputs, scanning
+        from bdb.scan.suspects import Told
 
-    from bdb.scan import outputs, plain, plain_json, scanning
-    from bdb.scan.suspects import Told
-
-    told = Told(arch, size, normalize)
-    brought = scanning.Brought(
-        population, images, clean_model, inputs, train, calibrate, clean_models
-    )
-    found = scanning.scan(model, told, brought, budget, seed)
-    outputs.write(found, outputs.Paths(html, sarif, pictures, scores))
-    if as_json:
-        typer.echo(json.dumps(plain_json.document(found), indent=1))
-    else:
-        typer.echo(plain.text(found))
+        told = Told(arch, size, normalize)
+        brought = scanning.Brought(
+            population, images, clean_model, inputs, train, calibrate, clean_models
+        )
+        found = scanning.scan(model, told, brought, budget, seed)
+        outputs.write(found, outputs.Paths(html, sarif, pictures, scores))
+        typer.echo(outputs.text(found, as_json))
     raise typer.Exit(found.is_suspicious)
 
 

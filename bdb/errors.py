@@ -10,8 +10,12 @@ BdbError
 """
 
 import difflib
+import os
+import sys
+import traceback
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _SHOWN = 60  # letters of a value
 _LISTED = 30  # names
@@ -49,6 +53,26 @@ class CacheError(BdbError):
 
 class UndeclaredNeedError(Exception):
     """A method read what its class variables do not declare: a mistake in the method."""
+
+
+@contextmanager
+def accidents(code: int) -> Iterator[None]:
+    """End the program with this code whatever happens within that nobody thought of.
+
+    Python's own code for that is 1, which some commands answer with. Errors of a user's pass.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # Who reads what is printed has left; so may the rest of it.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(code)
+    except (BdbError, OSError):
+        raise
+    except Exception:
+        traceback.print_exc()
+        sys.exit(code)
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

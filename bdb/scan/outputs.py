@@ -1,4 +1,4 @@
-"""The files that an answer is written to, beside what is printed."""
+"""An answer as it is printed, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bdb import artifacts
 from bdb.report import tables
-from bdb.scan import page, samples, sarif, triggers
+from bdb.scan import page, plain, plain_json, samples, sarif, triggers
 from bdb.scan.answer import Answer
 
 
@@ -27,6 +27,11 @@ class Paths:
     sarif: Path | None = None
     pictures: Path | None = None
     scores: Path | None = None
+
+
+def text(answer: Answer, as_json: bool) -> str:
+    """The answer for who reads it, or for programs."""
+    return json.dumps(plain_json.document(answer), indent=1) if as_json else plain.text(answer)
 
 
 def write(answer: Answer, to: Paths) -> None:

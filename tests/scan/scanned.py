@@ -12,13 +12,12 @@ from bdb.datasets.base import ImageSet
 ROOT = Path(__file__).parents[2]
 
 
-def bdb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `bdb scan` in a folder that holds no project."""
+def bdb(folder: Path, *arguments: str, **streams: int) -> subprocess.CompletedProcess[str]:
+    """Run `bdb scan` in a folder that holds no project; its streams are read unless given."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "BDB_DEVICE": "cpu"}
     command = [sys.executable, "-m", "bdb", "scan", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    heard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.run(command, cwd=folder, env=environment, text=True, check=False, **heard)
 
 
 def put(folder: Path, found: ImageSet, names: list[str]) -> Path:

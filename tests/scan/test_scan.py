@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import save_file
 from scanned import ROOT, bdb
 
+from bdb import cli
 from bdb.datasets.base import DataSpec
 from bdb.defenses.base import Given
 from bdb.errors import SuspectError
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
-from bdb.scan import files, suspects
+from bdb.scan import files, scanning, suspects
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
 from bdb.testing import Lab, lab
@@ -45,6 +46,35 @@ def test_a_clean_head_is_not_suspected_and_the_blind_spots_are_said(tmp_path: Pa
     assert "uncalibrated" in done.stdout
     assert "not looked at, since the budget was used up" in done.stdout
     assert "little poison" in done.stdout
+
+
+@pytest.mark.parametrize("is_closed", ["stdout", "stderr"])
+def test_an_answer_that_nobody_hears_is_an_error(
+    tmp_path: Path, badnets: Lab, is_closed: str
+) -> None:
+    """It would be 1, which says of a model that it is suspicious."""
+    models.save(tmp_path / "model.safetensors", badnets.model)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = bdb(tmp_path, "model.safetensors", "--budget", "1s", **{is_closed: writer})
+    os.close(writer)
+    assert done.returncode == 2
+    assert not done.stderr or "Broken pipe" not in done.stderr
+
+
+def test_a_mistake_of_ours_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(scanning, "scan", fail)
+    monkeypatch.setattr(sys, "argv", ["bdb", "scan", str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "ZeroDivisionError: a mistake" in capfd.readouterr().err
 
 
 OFFLINE = """
