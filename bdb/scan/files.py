@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bdb.errors import BdbError, SuspectError, line
@@ -82,9 +84,6 @@ def _file(path: Path) -> Found:
 
 
 def _safetensors(path: Path, size: int, header: int) -> Found:
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
     if header > min(_HEADER, size - 8):
         raise SuspectError(f"a header of {header:,} bytes in a file of {size:,}")
     with safe_open(path, framework="pt") as opened:

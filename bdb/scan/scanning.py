@@ -13,6 +13,7 @@ from bdb.defenses.base import Given, Split
 from bdb.defenses.features import VictimFeatures, extract
 from bdb.errors import SuspectError
 from bdb.models.base import Classifier
+from bdb.scan import budget as budgets
 from bdb.scan import calibrate as calibrating
 from bdb.scan import comparable, files, images, samples, suspects, triggers
 from bdb.scan.answer import Answer
@@ -58,7 +59,7 @@ def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> An
     Raises:
         BdbError: something cannot be read, or is refused.
     """
-    seconds = suspects.seconds(budget)
+    seconds = budgets.seconds(budget)
     found = files.read(path)
     model = suspects.load(found, told)
     recipe = suspects.recipe(found)
@@ -67,8 +68,7 @@ def scan(path: Path, told: Told, brought: Brought, budget: str, seed: int) -> An
     if brought.calibrate:
         _calibrate(brought, model, given.clean_set, recipe)
     alike = comparable.find(brought.population, model.spec, recipe)
-    end = time.monotonic() + (float("inf") if seconds is None else seconds)
-    ladder = Ladder(given, end, seed, alike.fields)
+    ladder = Ladder(given, time.monotonic() + seconds, seed, alike.fields)
     sifted = [each for split in names for each in samples.sift(ladder, split, names[split])]
     findings = list(ladder.climb())
     clean = given.clean_set

@@ -8,7 +8,7 @@ from typing import Any
 
 from bdb.console import say
 from bdb.datasets.base import DataSpec
-from bdb.errors import SuspectError, short
+from bdb.errors import SuspectError
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
 from bdb.models.foreign_nets import TIMM
@@ -17,21 +17,7 @@ from bdb.scan.facts import Told
 from bdb.scan.files import Found
 
 _WRAPPERS = 16
-__all__ = ["Told", "load", "recipe", "seconds"]
-
-
-def seconds(text: str) -> float | None:
-    """How long `60s` or `60` is; None if there is no limit.
-
-    Raises:
-        SuspectError: it is no time.
-    """
-    if not text:
-        return None
-    number = text.removesuffix("s")
-    if not number.replace(".", "", 1).isdigit() or not number.isascii():
-        raise SuspectError(f"--budget {short(text)} is no number of seconds, as 60s is")
-    return float(number)
+__all__ = ["Told", "load", "recipe"]
 
 
 def load(found: Found, told: Told, data: DataSpec | None = None) -> Classifier:

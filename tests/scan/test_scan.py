@@ -20,6 +20,7 @@ from bdb.defenses.base import Given
 from bdb.errors import SuspectError
 from bdb.models import base as models
 from bdb.models.base import ModelSpec
+from bdb.scan import budget as budgets
 from bdb.scan import files, scanning, suspects
 from bdb.scan.ladder import Ladder
 from bdb.scan.suspects import Told
@@ -186,7 +187,7 @@ def test_what_is_not_known_is_asked_for_in_one_line(
 @pytest.mark.parametrize("budget", ["soon", "-1s", "nan", "1e9", "٣"])
 def test_a_budget_is_seconds(budget: str) -> None:
     with pytest.raises(SuspectError, match="no number of seconds"):
-        suspects.seconds(budget)
+        budgets.seconds(budget)
 
 
 @pytest.mark.parametrize(
