@@ -383,16 +383,24 @@ def import_victim(
     seed: Annotated[
         int | None, typer.Option(min=0, help="of the run it is from, if its file does not say")
     ] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="also put it into params.yaml")] = False,
 ) -> None:
     """Convert a victim that was made elsewhere, and say what puts it on the grid.
 
     Nothing in the files is executed.
     """
     from bdb.imports import convert
+    from bdb.imports import edit as editing
     from bdb.scan.suspects import Told
 
     beside = convert.Beside(dataset, poisoned, triggered, target, seed)
-    typer.echo(convert.bring(source, name, Told(arch, 0, normalize), beside))
+    if edit:
+        editing.put({}, layout.PARAMS)  # that will do, before anything is written
+    brought = convert.bring(source, name, Told(arch, 0, normalize), beside)
+    typer.echo(str(brought))
+    if edit:
+        changed = editing.put(brought.lines, layout.PARAMS)
+        typer.echo(f"\n{layout.PARAMS}: {'; '.join(changed) or 'has it all'}")
 
 
 @app.command()

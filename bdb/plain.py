@@ -26,17 +26,21 @@ def read(path: Path) -> Any:
     Raises:
         ParamsError: one line on what is wrong with the file.
     """
-    text = _text(path)
+    return parse(text(path), str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """The same of what a file holds; `where` is its name in messages."""
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ParamsError(f"{path}:{line} {problem}") from None
+        raise ParamsError(f"{where}:{line} {problem}") from None
     except RecursionError:
-        raise ParamsError(f"{path}: nested deeper than {MAX_DEPTH} levels") from None
+        raise ParamsError(f"{where}: nested deeper than {MAX_DEPTH} levels") from None
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+        raise ParamsError(f"{where}: not YAML ({str(error).splitlines()[0]})") from None
 
 
 def check(value: Any, where: str) -> None:
@@ -81,7 +85,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """What a file holds, as it stands there.
+
+    Raises:
+        ParamsError: it is missing, none, too large, or no text.
+    """
     try:
         if not path.is_file():
             if os.path.lexists(path):

@@ -55,8 +55,25 @@ class Beside:
     seed: int | None = None
 
 
-def bring(source: Path, name: str, told: Told, beside: Beside) -> str:
-    """Write data/imported/NAME, and say what params.yaml needs to have it run.
+@dataclass(frozen=True)
+class Brought:
+    """A victim that was converted.
+
+    Attributes:
+        said: where it lies and what it is.
+        lines: what params.yaml needs to have it run, by section and key.
+    """
+
+    said: str
+    lines: dict[str, dict[str, Any]]
+
+    def __str__(self) -> str:
+        """Both; the lines as YAML."""
+        return f"{self.said}\n\n{yaml.safe_dump(self.lines, sort_keys=False).rstrip()}"
+
+
+def bring(source: Path, name: str, told: Told, beside: Beside) -> Brought:
+    """Write data/imported/NAME.
 
     Args:
         source: a file with a model in it, or a folder.
@@ -90,7 +107,7 @@ def bring(source: Path, name: str, told: Told, beside: Beside) -> str:
     poisoning.save(written.poison, poison, origin=noted)
     artifacts.write_json(written.manifest, noted)
     lines = _lines(name, folder, model, noted, splits.reserved_by(poison.state[TRAINED]))
-    return f"{folder}: {_described(poison, model)}\n\n{lines}"
+    return Brought(f"{folder}: {_described(poison, model)}", lines)
 
 
 class Splits:
@@ -196,8 +213,8 @@ def _described(poison: Poison, model: Classifier) -> str:
 
 def _lines(
     name: str, folder: Path, model: Classifier, noted: dict[str, Any], seed: int | None
-) -> str:
-    """What to write into params.yaml, as YAML."""
+) -> dict[str, dict[str, Any]]:
+    """What to write into params.yaml."""
     spec = model.spec
     changed = models.changed(spec)
     net = f"{name}_net" if changed else spec.architecture
@@ -215,4 +232,4 @@ def _lines(
     lines |= {"attacks": {name: fields}}
     if seed is None and "train_set" not in noted["lacks"]:
         lines |= {"clean_set": {"source": "seen"}}
-    return yaml.safe_dump(lines, sort_keys=False).rstrip()
+    return lines

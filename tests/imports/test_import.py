@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from bdb import artifacts, layout, presets
+from bdb import artifacts, cli, layout, presets
 from bdb import plain as plain_values
 from bdb.attacks.base import Attack
 from bdb.attacks.imported import Imported
@@ -25,7 +25,7 @@ from bdb.errors import BdbError, DataError, ParamsError, SuspectError
 from bdb.export import pictures, weights
 from bdb.export.pictures import picture
 from bdb.imports import convert
-from bdb.imports.convert import Beside
+from bdb.imports.convert import Beside, Brought
 from bdb.jobs import catalogue, plan_text
 from bdb.jobs import jobs as all_jobs
 from bdb.layout import Run
@@ -43,9 +43,10 @@ TOLD = Told(normalize="none")
 MARK = "/tmp/bdb-import-was-fooled"
 
 
-def grid(text: str, **more: Any) -> dict[str, Any]:
+def grid(brought: Brought, **more: Any) -> dict[str, Any]:
     """What an import says to write, as a whole params.yaml."""
-    lines: dict[str, Any] = yaml.safe_load(text.partition("\n\n")[2])
+    lines: dict[str, Any] = yaml.safe_load(str(brought).partition("\n\n")[2])
+    assert lines == brought.lines
     beside = {"model": ["convnet"], "seed": [0], "defense": [], "analysis": []}
     lines["grid"] = beside | {"poison_ratio": [0.1]} | lines["grid"] | more
     return lines
@@ -358,7 +359,7 @@ def test_a_plain_victim_with_folders_of_pictures(here: Path) -> None:
     result(here / "found")
     beside = Beside("digits", here / "found/bd_train_dataset", here / "found/bd_test_dataset", 2)
     said = convert.bring(plain(here), "own", Told("preactresnet18"), beside)
-    assert "preactresnet18, 20 poisons, 0 covers, 36 triggered test images" in said
+    assert "preactresnet18, 20 poisons, 0 covers, 36 triggered test images" in said.said
     assert grid(said)["clean_set"] == {"source": "seen"}
 
 
@@ -413,6 +414,21 @@ def test_what_lies_beside_and_does_not_fit_is_one_line(
     with pytest.raises(BdbError, match=message) as caught:
         convert.bring(plain(here), "own", Told("preactresnet18"), beside)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_puts_it_on_the_grid(here: Path, capsys: Any) -> None:
+    words = [str(plain(here)), "own", "--arch", "preactresnet18", "--normalize", "none", "--edit"]
+    before = layout.PARAMS.read_text()
+    with pytest.raises(ParamsError, match="--dataset NAME"):
+        cli.app(["import", *words], standalone_mode=False)
+    assert layout.PARAMS.read_text() == before
+    cli.app(["import", *words, "--dataset", "digits"], standalone_mode=False)
+    assert "params.yaml: grid.model: [own_net]; grid.attack: [own];" in capsys.readouterr().out
+    runs = all_jobs.from_params().plan.runs
+    assert {str(run) for run in runs} >= {RUN, "digits/own_net/own/0/s0"}
+    layout.PARAMS.write_text("grid: [")
+    with pytest.raises(ParamsError, match="line 1"):
+        cli.app(["import", *words, "--dataset", "digits"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("name", ["badnets", "none_2", "a/b", "../x", ""])
