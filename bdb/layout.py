@@ -36,6 +36,8 @@ RECORDED = Path("logs/recorded")
 CLEAN_ATTACK = "none"
 _CONTROLS = f"{CLEAN_ATTACK}_"
 CLEAN_RATIO = "0"
+# Between a defense and the clean set that it is given, where params.yaml lists several.
+_GIVEN = "@"
 # Stands in a defense's place in what is made of a run's clean model.
 CLEAN_MODEL = "clean_model"
 # Stands in for the model in the run of a trigger that no model matters to.
@@ -108,6 +110,21 @@ def is_control(attack: str) -> bool:
 def control_of(attack: str) -> str:
     """The name of the control that is trained as the victims of an attack are."""
     return f"{_CONTROLS}{attack}"
+
+
+def given(defense: str, clean_set: str) -> str:
+    """The name of a defense's cells under one of several clean sets: `ft@seen-0.05`."""
+    return f"{defense}{_GIVEN}{clean_set}"
+
+
+def defense_of(cell: str) -> str:
+    """The defense of a cell, as params.yaml names it."""
+    return cell.partition(_GIVEN)[0]
+
+
+def clean_set_of(cell: str) -> str:
+    """Which of several clean sets a cell is given; empty if it is given none of them."""
+    return cell.partition(_GIVEN)[2]
 
 
 def raw() -> Path:

@@ -84,7 +84,6 @@ Products = Annotated[
     | Annotated[Annotated[tuple[Grid, ...], Field(min_length=1)], Tag(_SEVERAL)],
     Discriminator(lambda value: _SEVERAL if isinstance(value, (list, tuple)) else _ONE),
 ]
-_TAGS = frozenset({_EVERY, _BY_ATTACK, _ONE, _SEVERAL})
 
 
 class CleanSet(Frozen):
@@ -105,6 +104,33 @@ class CleanSet(Frozen):
         "",
         description="ood: the data set to draw from; if empty, the own, shifted",
     )
+
+    @property
+    def kind(self) -> str:
+        """What it is, its size apart: `seen`, `reserved`, `ood`, `ood-mnist`, `ood-shift0.7`."""
+        if self.dataset:
+            return f"{self.source}-{self.dataset}"
+        is_usual = self.source != "ood" or self.severity == CleanSet().severity
+        return self.source if is_usual else f"{self.source}-shift{format_ratio(self.severity)}"
+
+    @property
+    def name(self) -> str:
+        """What tells it from others in paths and on the board: `seen-0.05`."""
+        return self.kind if self.fraction is None else f"{self.kind}-{format_ratio(self.fraction)}"
+
+    def share(self, dataset: Entry) -> float:
+        """The share of a training set that it holds."""
+        return float(dataset.can("clean_fraction") if self.fraction is None else self.fraction)
+
+
+# How one clean set and a list of several are told apart.
+_ONE_SET, _SETS = "one clean set", "several clean sets"
+CleanSets = Annotated[
+    Annotated[CleanSet, Tag(_ONE_SET)]
+    | Annotated[Annotated[tuple[CleanSet, ...], Field(min_length=1)], Tag(_SETS)],
+    Discriminator(lambda value: _SETS if isinstance(value, (list, tuple)) else _ONE_SET),
+]
+_TAGS = frozenset({_EVERY, _BY_ATTACK, _ONE, _SEVERAL, _ONE_SET, _SETS})
 
 
 class Training(Frozen):
@@ -130,6 +156,7 @@ class Settings(Frozen):
 
     Attributes:
         grid: one product, or several, whose union is planned.
+        clean_set: one, or several, under each of which every defense that needs one is run.
     """
 
     grid: Products
@@ -139,7 +166,7 @@ class Settings(Frozen):
     defenses: Fields = Field(default_factory=dict)
     analyses: Fields = Field(default_factory=dict)
     training: Training = Training()
-    clean_set: CleanSet = CleanSet()
+    clean_set: CleanSets = CleanSet()
     validity: Validity = Validity()
     keep_defended_models: Annotated[bool, Strict()] = True
 
@@ -151,6 +178,36 @@ class Settings(Frozen):
         """The products whose union is planned."""
         return self.grid if isinstance(self.grid, tuple) else (self.grid,)
 
+    @property
+    def clean_sets(self) -> tuple[CleanSet, ...]:
+        """The defender's clean sets, of which every cell is given one."""
+        return self.clean_set if isinstance(self.clean_set, tuple) else (self.clean_set,)
+
+    @property
+    def keeps_images(self) -> bool:
+        """Whether victims are not trained on all images: some are the defender's alone."""
+        return any(each.source != "seen" for each in self.clean_sets)
+
+    def clean_set_of(self, cell: str) -> CleanSet | None:
+        """The clean set of a cell, by its name; None if it has none of several."""
+        if len(self.clean_sets) == 1:
+            return self.clean_sets[0]
+        name = layout.clean_set_of(cell)
+        return next((each for each in self.clean_sets if each.name == name), None)
+
+    def deciding(self, dataset: Entry) -> CleanSet:
+        """The clean set that decides which images victims are trained on: the largest kept one.
+
+        All others leave victims as they are beside this one alone: smaller kept ones are parts of
+        it, and what victims have seen is drawn from what it leaves.
+        """
+        kept = [each for each in self.clean_sets if each.source != "seen"]
+        return max(kept or self.clean_sets[:1], key=lambda each: each.share(dataset))
+
+    def reserved(self, dataset: Entry) -> float:
+        """The share of a training set that is kept from its victims."""
+        return self.deciding(dataset).share(dataset) if self.keeps_images else 0.0
+
     def axis(self, name: str) -> tuple[Any, ...]:
         """Every value of an axis in any product, in order."""
         return tuple(dict.fromkeys(value for grid in self.grids for value in getattr(grid, name)))
@@ -161,6 +218,12 @@ class Settings(Frozen):
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
+
+    def as_given(self, clean_set: CleanSet) -> dict[str, Any]:
+        """What stands in params.yaml of a clean set."""
+        raw = self._raw.get("clean_set", {})
+        listed: list[dict[str, Any]] = raw if isinstance(raw, list) else [raw]
+        return listed[self.clean_sets.index(clean_set)]
 
     def section(self, kind: str) -> Fields:
         """The fields of a kind's methods and instances, by name."""
@@ -217,6 +280,7 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     if not isinstance(raw, dict):
         raise ParamsError(f"{where}: holds no keys; `bdb preset demo` puts a working file in place")
     plain.check(raw, where)
+    raw = _with_lone_clean_set(raw)
     raw, variations = sweeps.expand(raw, catalogue, where)
     given = dict(raw)
     if isinstance(raw.get("training"), dict):
@@ -229,11 +293,19 @@ def parse(raw: Any, catalogue: Catalogue, where: str = "params.yaml") -> Setting
     settings._raw, settings._variations = raw, variations
     for kind, section in AXES.items():
         _check_methods(settings, catalogue, kind, f"{where}: {section}")
-    _check_clean_set(settings, catalogue, where)
+    _check_clean_sets(settings, catalogue, where)
     for name, fields in settings.datasets.items():
         field = catalogue.get("dataset", name).capabilities.get("raw_field") or ""
         layout.expand(fields.get(field, ""), f"{where}: datasets.{name}.{field}")
     return settings
+
+
+def _with_lone_clean_set(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same; a list of one clean set is that one."""
+    match raw.get("clean_set"):
+        case [lone]:
+            return raw | {"clean_set": lone}
+    return raw
 
 
 def format_ratio(ratio: float) -> str:
@@ -369,8 +441,10 @@ def _size(grid: Grid, settings: Settings, catalogue: Catalogue) -> int:
     attacked = sum(len(grid.ratios(attack)) or 1 for attack in grid.attack)
     runs = attacked * prod(len(axis) for axis in (grid.dataset, grid.model, grid.seed))
     looks = [settings.looks(catalogue.get("analysis", tool)) for tool in grid.analysis]
-    pictures = sum(len(grid.defense) if of == "defended" else 1 for each in looks for of in each)
-    return runs * (1 + len(grid.defense) + pictures)
+    needs = [catalogue.get("defense", name).can("needs") for name in grid.defense]
+    cells = sum(len(settings.clean_sets) if "clean_set" in each else 1 for each in needs)
+    pictures = sum(cells if of == "defended" else 1 for each in looks for of in each)
+    return runs * (1 + cells + pictures)
 
 
 def _check_methods(settings: Settings, catalogue: Catalogue, kind: str, where: str) -> None:
@@ -427,22 +501,41 @@ def _allowed(error: Any) -> str:
     return said.replace(value, short(error.instance)) if len(value) > len(said) // 2 else said
 
 
-def _check_clean_set(settings: Settings, catalogue: Catalogue, where: str) -> None:
-    chosen, known = settings.clean_set, catalogue.entries["dataset"]
+def _check_clean_sets(settings: Settings, catalogue: Catalogue, where: str) -> None:
+    sets = settings.clean_sets
+    for place, chosen in enumerate(sets):
+        key = f"{where}: clean_set.{place}" if len(sets) > 1 else f"{where}: clean_set"
+        _check_clean_set(chosen, settings, catalogue, key)
+    _check_unique(tuple(each.name for each in sets), f"{where}: clean_set")
+
+
+def _check_clean_set(chosen: CleanSet, settings: Settings, catalogue: Catalogue, key: str) -> None:
+    known = catalogue.entries["dataset"]
     if chosen.dataset and chosen.dataset not in known:
-        raise ParamsError(
-            f"{where}: clean_set.dataset: {unknown('data set', chosen.dataset, known)}"
-        )
+        raise ParamsError(f"{key}.dataset: {unknown('data set', chosen.dataset, known)}")
     if chosen.dataset and chosen.source != "ood":
         raise ParamsError(
-            f"{where}: clean_set.dataset: {short(chosen.dataset)} is not allowed with source "
+            f"{key}.dataset: {short(chosen.dataset)} is not allowed with source "
             f"{chosen.source!r}; only with 'ood'"
         )
-    if settings.clean_set.fraction != 0:
+    _check_share(chosen, settings, catalogue, key)
+    if chosen.fraction != 0:
         return
     for name in settings.axis("defense"):
         if "clean_set" in catalogue.get("defense", name).can("needs"):
             raise ParamsError(
-                f"{where}: clean_set.fraction: 0 is not allowed: defense {name!r} needs clean "
+                f"{key}.fraction: 0 is not allowed: defense {name!r} needs clean "
                 "images; raise it, or leave the defense out"
+            )
+
+
+def _check_share(chosen: CleanSet, settings: Settings, catalogue: Catalogue, key: str) -> None:
+    """See that what victims have seen has room beside what is kept from them."""
+    for name in settings.axis("dataset") if chosen.source == "seen" else ():
+        dataset = catalogue.get("dataset", name)
+        share, kept = chosen.share(dataset), settings.reserved(dataset)
+        if share > round(1 - kept, 9):
+            raise ParamsError(
+                f"{key}.fraction: {share:g} is not allowed: {kept:g} of {name} are kept from "
+                f"victims, which see the rest; at most {1 - kept:g}"
             )

@@ -25,6 +25,17 @@ def part_mask(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> 
     return drawn(labels, part_counts(np.bincount(labels).tolist(), fraction), rng)
 
 
+def first(labels: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """The first images of each class in an order of the generator's, or all: a boolean mask.
+
+    Of two counts under one seed, what the smaller gives is a part of what the larger does.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(counts):
+        mask[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
+    return mask
+
+
 def drawn(labels: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """Draw so many images of each class, or all that there are: a boolean mask."""
     mask = np.zeros(len(labels), dtype=bool)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -51,18 +53,27 @@ def extract(model: Classifier, images: Tensor) -> Features:
     return Features(penultimate, logits)
 
 
-def save(path: Path, features: VictimFeatures, **metadata: Any) -> None:
-    """Write both sets' features as safetensors."""
+def save(
+    path: Path,
+    features: VictimFeatures,
+    others: Mapping[str, Features] = MappingProxyType({}),
+    **metadata: Any,
+) -> None:
+    """Write both sets' features as safetensors, and those of other clean sets by name."""
     tensors = {
         f"{split}.{name}": tensor
-        for split, of_split in vars(features).items()
+        for split, of_split in {**vars(features), **others}.items()
         for name, tensor in vars(of_split).items()
     }
     artifacts.write_tensors(path, tensors, metadata)
 
 
-def load(path: Path) -> VictimFeatures:
+def load(path: Path, clean: str = "clean") -> VictimFeatures:
     """Read both sets' features.
+
+    Args:
+        path: of the file.
+        clean: the name of another clean set.
 
     Raises:
         ArtifactError: the file is missing, damaged, or of another form.
@@ -74,4 +85,4 @@ def load(path: Path) -> VictimFeatures:
         artifacts.require(tensors, path, **dict.fromkeys(names, (torch.float32, 2)))
         return Features(**{name: tensors[key] for key, name in names.items()})
 
-    return VictimFeatures(of("train"), of("clean"))
+    return VictimFeatures(of("train"), of(clean))

@@ -36,8 +36,11 @@ def put(lines: Mapping[str, Mapping[str, Any]], path: Path) -> list[str]:
     known, text = catalogue.load(), plain.text(path)
     before = plain.parse(text, str(path))
     params.parse(before, known, str(path))
-    if not isinstance(before["grid"], dict):
-        raise ParamsError(f"{path}: grid is a list: put the lines by hand where they belong")
+    for section in lines:
+        if isinstance(before.get(section), list):
+            raise ParamsError(
+                f"{path}: {section} is a list: put the lines by hand where they belong"
+            )
     changes = list(_changes(before, lines))
     wanted = _merged(before, changes)
     params.parse(wanted, known, str(path))

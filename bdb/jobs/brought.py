@@ -21,7 +21,7 @@ def why_not(run: Run, attack: Entry, settings: Settings) -> str | None:
         return f"{run.attack} is a victim of {of}"
     if "train_set" in settings.value(attack, "lacks"):
         return None
-    is_seen = settings.clean_set.source == "seen"
+    is_seen = not settings.keeps_images
     if seed is None:
         reason = f"{run.attack} saw every image, so none is reserved: set clean_set.source: seen"
         return None if is_seen else reason

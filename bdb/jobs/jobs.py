@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, starmap
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from bdb import layout
 from bdb.errors import ParamsError
@@ -19,7 +21,7 @@ from bdb.jobs.job import Job
 from bdb.jobs.plan import Plan
 from bdb.jobs.shared import Shared
 from bdb.layout import ANY_MODEL, Run
-from bdb.params import AXES, Settings, load
+from bdb.params import AXES, CleanSet, Settings, load
 
 STAGES = (
     "prepare",
@@ -93,8 +95,9 @@ class Jobs:
         outputs = [made.path, made.path.with_name("provenance.json")]
         methods = [self._entry("dataset", each) for each in sources]
         methods.append(self._entry("model", run.model))
-        sections = [*self._split(), "training"]
-        return self._job("surrogate", (str(run), name), inputs, outputs, methods, sections)
+        split = self._split(run)
+        arguments = (str(run), name)
+        return self._job("surrogate", arguments, inputs, outputs, methods, ["training"], split)
 
     def trigger(self, run: Run) -> Job:
         """The trigger that all poison ratios share; `run` has ratio 0."""
@@ -108,14 +111,15 @@ class Jobs:
             [*self._prepared(run), *self.shared.attackers(run)],
             [path, path.with_name("provenance.json")],
             methods,
-            [*self._split(), "training"],
+            ["training"],
+            self._split(run),
         )
 
     def poison(self, run: Run) -> Job:
         """The poisoned set, or the plan of a training-controlled attack."""
         inputs = [*self._prepared(run), *self._attacker(run)]
         attack = self._entry("attack", run.attack)
-        methods, sections = [attack, self._entry("dataset", run.dataset)], self._split()
+        methods, sections = [attack, self._entry("dataset", run.dataset)], []
         if "architecture" in attack.can("needs"):
             methods.append(self._entry("model", run.model))
             sections.append("training")
@@ -126,6 +130,7 @@ class Jobs:
             [layout.poisoned(run), layout.poisoned(run).with_name("provenance.json")],
             methods,
             sections,
+            self._split(run),
         )
 
     def train(self, run: Run) -> Job:
@@ -147,7 +152,8 @@ class Jobs:
             methods.append(self._entry("attack", lender))
         by = [] if self._entry("attack", run.attack).can("brought") else ["training"]
         outputs = [folder / name for name in names]
-        return self._job("train", (str(run),), inputs, outputs, methods, [*self._split(), *by])
+        split = self._split(run)
+        return self._job("train", (str(run),), inputs, outputs, methods, by, split)
 
     def features(self, run: Run) -> Job:
         """A victim's features of its training set, shared by the cells that need them."""
@@ -160,10 +166,10 @@ class Jobs:
                 layout.prepared(run.dataset, "train"),
                 layout.model(run),
                 *self._poison(run),
-                *self._elsewhere(),
+                *self._elsewhere(self.settings.clean_sets),
             ],
             [path, path.with_name("provenance.json")],
-            methods + self._of_elsewhere(),
+            methods + self._of_elsewhere(self.settings.clean_sets),
             ["clean_set"],
         )
 
@@ -180,15 +186,17 @@ class Jobs:
         methods = [entry, self._entry("dataset", run.dataset), self._entry("model", run.model)]
         inputs = [*self._prepared(run), *self._victim(run), *features]
         if "clean_set" in entry.can("needs"):
-            inputs += self._elsewhere()
-            methods += self._of_elsewhere()
+            given = [each for each in [self.settings.clean_set_of(defense)] if each]
+            inputs += self._elsewhere(given)
+            methods += self._of_elsewhere(given)
         return self._job(
             "defend",
             (str(run), defense),
             inputs,
             [folder / name for name in names],
             methods,
-            ["clean_set", "training", "keep_defended_models"],
+            ["training", "keep_defended_models"],
+            self._clean_set(run, defense),
         )
 
     def evaluate(self, run: Run) -> Job:
@@ -214,10 +222,10 @@ class Jobs:
         if reason:
             raise ParamsError(f"analyze: {reason}")
         entry = self._entry("analysis", tool)
-        inputs, methods, sections = self._seen(run, entry, of)
+        inputs, methods, split = self._seen(run, entry, of)
         outputs = [layout.analysis(run, tool, suffix, of) for suffix in ("svg", "parquet")]
         arguments = (str(run), tool, *([of] if of else []))
-        return self._job("analyze", arguments, inputs, outputs, [entry, *methods], sections)
+        return self._job("analyze", arguments, inputs, outputs, [entry, *methods], (), split)
 
     def models_seen(self, run: Run, tool: Entry, of: str | None) -> dict[str, Path]:
         """The models that an analysis reads, by need; which is `model` depends on `of`."""
@@ -238,8 +246,8 @@ class Jobs:
 
     def _seen(
         self, run: Run, tool: Entry, of: str | None
-    ) -> tuple[list[Path], list[Entry], list[str]]:
-        """What an analysis reads: files, methods and sections of params.yaml."""
+    ) -> tuple[list[Path], list[Entry], dict[str, Any]]:
+        """What an analysis reads: files, methods, and what the victim's images hang on."""
         needs = set(tool.can("needs"))
         inputs, methods = [layout.prepared(run.dataset, "test")], []
         models = self.models_seen(run, tool, of)
@@ -253,10 +261,10 @@ class Jobs:
         # The triggered images of a control are not in a file: its attacker marks them anew.
         marks = run.is_clean and "triggered" in needs
         if not marks and "train_set" not in needs:
-            return inputs, methods, []
+            return inputs, methods, {}
         methods += [self._entry("attack", run.attack)] if marks else []
         methods.append(self._entry("dataset", run.dataset))
-        return [*inputs, layout.prepared(run.dataset, "train")], methods, self._split()
+        return [*inputs, layout.prepared(run.dataset, "train")], methods, self._split(run)
 
     def report(self) -> Job:
         """The board, the plots and the page."""
@@ -287,10 +295,21 @@ class Jobs:
         """Whether the run's attack trains its victim itself."""
         return bool(self._entry("attack", run.attack).can("controls_training"))
 
-    def _split(self) -> list[str]:
+    def _split(self, run: Run) -> dict[str, Any]:
         """What decides which images the victim is given: not how the defender's are shifted."""
-        seen = ["clean_set.source"] if self.settings.clean_set.source == "seen" else []
-        return ["clean_set.fraction", *seen]
+        settings = self.settings
+        deciding = settings.deciding(self._entry("dataset", run.dataset))
+        fraction = {"clean_set.fraction": settings.as_given(deciding).get("fraction")}
+        if settings.keeps_images:
+            return fraction
+        seen = {"clean_set.source": deciding.source}
+        return fraction | seen if len(settings.clean_sets) == 1 else seen
+
+    def _clean_set(self, run: Run, defense: str) -> dict[str, Any]:
+        """What decides which images a cell's defender is given: not what else is on the list."""
+        given = self.settings.clean_set_of(defense)
+        own = {"clean_set": self.settings.as_given(given)} if given else {}
+        return own if len(self.settings.clean_sets) == 1 else own | self._split(run)
 
     def _entry(self, kind: str, name: str) -> Entry:
         return self.catalogue.get(kind, name)
@@ -298,14 +317,13 @@ class Jobs:
     def _prepared(self, run: Run) -> list[Path]:
         return [layout.prepared(run.dataset, split) for split in ("train", "test")]
 
-    def _elsewhere(self) -> list[Path]:
-        """What the clean set is drawn from, if that is a second data set."""
-        name = self.settings.clean_set.dataset
-        return [layout.prepared(name, "train")] if name else []
+    def _elsewhere(self, clean_sets: Iterable[CleanSet]) -> list[Path]:
+        """What clean sets are drawn from, as far as those are other data sets."""
+        return [layout.prepared(entry.name, "train") for entry in self._of_elsewhere(clean_sets)]
 
-    def _of_elsewhere(self) -> list[Entry]:
-        name = self.settings.clean_set.dataset
-        return [self._entry("dataset", name)] if name else []
+    def _of_elsewhere(self, clean_sets: Iterable[CleanSet]) -> list[Entry]:
+        names = dict.fromkeys(each.dataset for each in clean_sets if each.dataset)
+        return [self._entry("dataset", name) for name in names]
 
     def _attacker(self, run: Run) -> list[Path]:
         """What the attacker of a run reads beside the run's own data."""
@@ -354,11 +372,12 @@ class Jobs:
         outputs: Sequence[Path],
         methods: Sequence[Entry],
         sections: Sequence[str] = (),
+        given: Mapping[str, Any] = MappingProxyType({}),
         raw: str = "",
     ) -> Job:
-        keys = [*(f"{AXES[method.kind]}.{method.name}" for method in methods), *sections]
-        params = {key: self.settings.literal(key) for key in sorted(keys)}
-        params = {key: value for key, value in params.items() if value not in (None, {})}
+        names = (f"{AXES[method.kind]}.{layout.defense_of(method.name)}" for method in methods)
+        params = {key: self.settings.literal(key) for key in (*names, *sections)} | dict(given)
+        params = {key: params[key] for key in sorted(params) if params[key] not in (None, {})}
         code = self._code(stage, methods)
         inputs = [*inputs, *self._weights(methods)]
         if stage in ("poison", "train"):
@@ -388,11 +407,13 @@ REPORT = (
     "statistics.csv",
     "statistics.json",
     "stability.csv",
+    "clean_sets.csv",
     "training.csv",
     "population.csv",
     "population.md",
     "plots/asr.svg",
     "plots/c_acc.svg",
+    "plots/clean_sets.svg",
     "plots/ranks.svg",
     "plots/roc.svg",
     "plots/stability.svg",

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bdb.attacks.extent import misfit
 from bdb.datasets.split import part_counts
 from bdb.errors import ParamsError
-from bdb.jobs import brought, controls
+from bdb.jobs import brought, controls, spreading
 from bdb.jobs.catalogue import Catalogue, Entry
-from bdb.layout import CLEAN_MODEL, CLEAN_RATIO, Run, is_control
+from bdb.layout import CLEAN_MODEL, CLEAN_RATIO, Run, clean_set_of, is_control
 from bdb.params import Grid, Settings, format_ratio
 
 T = TypeVar("T")
@@ -27,6 +27,18 @@ class LeftOut:
 
     what: str
     reason: str
+
+
+class CleanShare(NamedTuple):
+    """A clean set on a data set.
+
+    Attributes:
+        kind: what it is, its size apart.
+        share: of the training set.
+    """
+
+    kind: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,17 @@ class Plan:
         for run, defense in self.cells:
             table[run].append(defense)
         return {run: tuple(names) for run, names in table.items()}
+
+    @cached_property
+    def given(self) -> dict[tuple[str, str], CleanShare]:
+        """Where there are several clean sets, that of each data set and cell which has one."""
+        pairs = dict.fromkeys((run.dataset, name) for run, name in self.cells if clean_set_of(name))
+        return {pair: self._given(*pair) for pair in pairs}
+
+    def _given(self, dataset: str, cell: str) -> CleanShare:
+        clean_set = self.settings.clean_set_of(cell)
+        assert clean_set
+        return CleanShare(clean_set.kind, clean_set.share(self.catalogue.get("dataset", dataset)))
 
     @cached_property
     def featured(self) -> tuple[Run, ...]:
@@ -90,6 +113,7 @@ def make(settings: Settings, catalogue: Catalogue) -> Plan:
             not fit into the images.
     """
     settings = controls.add(settings, catalogue.with_instances(settings.instances))
+    settings = spreading.over_clean_sets(settings, catalogue.with_instances(settings.instances))
     catalogue = catalogue.with_instances(settings.instances)
     parts = [_product(grid, settings, catalogue) for grid in settings.grids]
     runs = _union(part.runs for part in parts)
@@ -353,13 +377,5 @@ def class_counts(run: Run, settings: Settings, catalogue: Catalogue) -> list[int
     if counts is None:
         return None
     counts = part_counts(counts, settings.value(dataset, "train_share"))
-    if settings.clean_set.source == "seen":
-        return counts
-    reserved = part_counts(counts, clean_fraction(settings, dataset))
+    reserved = part_counts(counts, settings.reserved(dataset))
     return [count - kept for count, kept in zip(counts, reserved, strict=True)]
-
-
-def clean_fraction(settings: Settings, dataset: Entry) -> float:
-    """The share of the training set that the defender's clean set takes."""
-    wanted = settings.clean_set.fraction
-    return float(dataset.can("clean_fraction") if wanted is None else wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bdb import layout
 from bdb.jobs.estimate import Estimate
 from bdb.jobs.plan import Plan
 from bdb.jobs.shared import Shared
@@ -23,12 +24,13 @@ def overview(plan: Plan) -> str:
             )
         ),
         f"shared: {_shared(Shared(plan))}",
-        f"recipe {plan.settings.training.recipe}, clean set {plan.settings.clean_set.source}",
+        f"recipe {plan.settings.training.recipe}, {_clean_sets(plan)}",
         *_instances(plan),
         "",
         *_runs(plan),
     ]
-    lines += ["", f"defenses: {', '.join(settings.axis('defense')) or 'none'}"]
+    defenses = dict.fromkeys(map(layout.defense_of, settings.axis("defense")))
+    lines += ["", f"defenses: {', '.join(defenses) or 'none'}"]
     lines += [f"analyses: {', '.join(settings.axis('analysis')) or 'none'}"]
     if plan.left_out:
         lines += ["", f"left out: {len(plan.left_out)}"]
@@ -40,14 +42,23 @@ def overview(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def _clean_sets(plan: Plan) -> str:
+    """The only clean set's source, or the names of several."""
+    sets = plan.settings.clean_sets
+    if len(sets) == 1:
+        return f"clean set {sets[0].source}"
+    return f"a cell for each of the clean sets {', '.join(each.name for each in sets)}"
+
+
 def _instances(plan: Plan) -> list[str]:
     """Which names on the grid are instances, and of which methods."""
     varied = {each.name for each in plan.settings.variations}
+    spread = {name for name in plan.settings.axis("defense") if layout.clean_set_of(name)}
     named = {
         name: method
         for kind, instances in plan.settings.instances.items()
         for name, method in instances.items()
-        if name in plan.settings.axis(kind) and name not in varied
+        if name in plan.settings.axis(kind) and name not in varied | spread
     }
     said = ", ".join(f"{name} of {method}" for name, method in named.items())
     lines = [f"instances: {said}"] if said else []

@@ -45,7 +45,7 @@ class Shared:
     def datasets(self) -> tuple[str, ...]:
         """Every data set that something is drawn from."""
         foreign = [self.foreign(run) for run in self.plan.runs]
-        foreign.append(self.plan.settings.clean_set.dataset)
+        foreign += [each.dataset for each in self.plan.settings.clean_sets]
         return tuple(
             dict.fromkeys([run.dataset for run in self.plan.runs] + list(filter(None, foreign)))
         )

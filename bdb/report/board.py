@@ -220,9 +220,8 @@ def _rows(plan: Plan, run: Run) -> list[dict[str, Any]]:
 
 def _setting(plan: Plan, run: Run, defense: str) -> dict[str, Any]:
     """How params.yaml has this row made, and whether its attack knows of its defense."""
-    settings = plan.settings
     described = setting.describe(plan, run, defense)
-    values = (setting.recipe(plan, run), settings.clean_set.source, described)
+    values = (setting.recipe(plan, run), setting.clean_set(plan, defense), described)
     adaptive = defense != UNDEFENDED and plan.is_adaptive(run, defense)
     return dict(zip(SETTING, values, strict=True)) | {"adaptive": adaptive}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import starmap
 from typing import NamedTuple
 
+from bdb import layout
 from bdb.jobs.plan import Plan, has_ratios
 from bdb.layout import CLEAN_ATTACK, CLEAN_RATIO, Run
 from bdb.params import format_ratio
@@ -90,7 +91,7 @@ def _reason(pair: Pair, plan: Plan, left_out: Mapping[str, str], seed: int) -> s
         name = getattr(pair, kind)
         if name != UNDEFENDED and name not in plan.catalogue.names(kind):
             return f"there is no {kind} {name} here"
-        if name != UNDEFENDED and name not in settings.axis(kind):
+        if name != UNDEFENDED and name not in map(layout.defense_of, settings.axis(kind)):
             return f"{kind} {name} is not on the grid"
     for ratio in (pair.ratio, CLEAN_RATIO):  # the latter of attacks without one
         run = str(Run(pair.dataset, pair.model, pair.attack, ratio, seed))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from bdb.jobs.plan import CleanShare
 from bdb.jobs.sweeps import Variation
 from bdb.report import board as boards
-from bdb.report import population, significance, stability
+from bdb.report import clean_sets, population, significance, stability
 from bdb.report.significance import Significance
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Findings:
         judged: which defense is better than which.
         swept: what half and twice of fields change, as `bdb.report.stability.table` gives it.
         models: verdicts on models, as `bdb.report.population.models` gives them.
+        given: what clean sets are worth, as `bdb.report.clean_sets.table` gives it.
     """
 
     board: pd.DataFrame
@@ -32,15 +35,21 @@ class Findings:
     judged: Significance
     swept: pd.DataFrame
     models: pd.DataFrame
+    given: pd.DataFrame
 
 
-def of(board: pd.DataFrame, variations: Sequence[Variation] = ()) -> Findings:
+def of(
+    board: pd.DataFrame,
+    variations: Sequence[Variation] = (),
+    given: Mapping[tuple[str, str], CleanShare] = MappingProxyType({}),
+) -> Findings:
     """Summarise and judge a board.
 
     Args:
         board: one row per cell, as `bdb.report.board.make` gives it.
         variations: the sweeps of its plan. They are no rivals of what people chose, so they are
             compared with what they vary alone.
+        given: of its plan: the clean sets of cells, where there are several.
     """
     varied = {each.name for each in variations}
     chosen = board[~board["attack"].isin(varied) & ~board["defense"].isin(varied)]
@@ -50,4 +59,5 @@ def of(board: pd.DataFrame, variations: Sequence[Variation] = ()) -> Findings:
         significance.judge(chosen),
         stability.table(board, variations),
         population.models(board),
+        clean_sets.table(chosen, given),
     )

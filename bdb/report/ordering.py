@@ -35,7 +35,8 @@ def compare_orders(table: pd.DataFrame, stops: float) -> pd.DataFrame:
 def _comparable(table: pd.DataFrame, stops: float) -> pd.DataFrame:
     """Defended cells with reliable figures, of attacks that work both here and there."""
     pairs = zip(table["setting"], table["defense"], strict=True)
-    table = table.assign(setting=[fields.without(*pair) for pair in pairs])
+    of_victims = {"clean_set": fields.of_victims(table)}
+    table = table.assign(setting=[fields.without(*pair) for pair in pairs], **of_victims)
     known = table[["asr", "published_asr"]].notna().all(axis=1)
     table = table[known & (table["comparison"] != UNRELIABLE)]
     is_victim = table["defense"] == UNDEFENDED

@@ -50,6 +50,7 @@ def write(
         methods=methods,
         pictures=pictures,
         is_swept=not found.swept.empty,
+        is_given=not found.given.empty,
         population=[] if found.models.empty else population.as_tables(found.models),
     )
     artifacts.write_text(path, html)

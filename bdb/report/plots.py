@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bdb.layout import is_control
-from bdb.report import population, significance, stability, style, tables
+from bdb.report import clean_sets, population, significance, stability, style, tables
 from bdb.report.compare import UNDEFENDED
 from bdb.report.findings import Findings
 
@@ -41,6 +41,7 @@ def write(found: Findings, folder: Path) -> list[Path]:
         }
     figures["ranks"] = significance.draw(found.judged.overall)
     figures["stability"] = stability.draw(found.swept)
+    figures["clean_sets"] = clean_sets.draw(found.given)
     figures["roc"] = population.draw(found.models)
     paths = {folder / f"{name}.svg": figure for name, figure in figures.items()}
     for path, figure in paths.items():

@@ -102,7 +102,8 @@ def models(board: pd.DataFrame) -> pd.DataFrame:
     undefended = board["defense"] == UNDEFENDED
     asr = board[undefended].groupby(keys)["asr"].mean()
     rows = board[board["score"].notna() & ~undefended]
-    reached = asr.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy(dtype=float)
+    victims = rows.assign(clean_set=fields.of_victims(rows))[keys]
+    reached = asr.reindex(pd.MultiIndex.from_frame(victims)).to_numpy(dtype=float)
     works = np.where(reached >= MIN_ASR, "backdoored", "failed")
     label = np.where(rows["attack"].map(is_control).astype(bool), "clean", works)
     facts: dict[str, Any] = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bdb.jobs.plan import Plan, clean_fraction
+from bdb.jobs.catalogue import Entry
+from bdb.jobs.plan import Plan
 from bdb.layout import Run
 from bdb.method import METHOD
-from bdb.report.fields import part
+from bdb.params import CleanSet
+from bdb.report.fields import BESIDE, KEPT, part
 from bdb.report.validity import IMPORTED, UNDEFENDED
 from bdb.training.recipes import RECIPES
 
@@ -24,13 +26,23 @@ def describe(plan: Plan, run: Run, defense: str) -> str:
         parts += _training(plan, run)
     parts += _clean_set(plan, run)
     if defense != UNDEFENDED:
-        parts += _fields(plan, "defense", defense)
+        parts += [*_fields(plan, "defense", defense), *_given(plan, run, defense)]
     return " ".join(parts)
 
 
 def recipe(plan: Plan, run: Run) -> str:
     """That the victim was trained by, as far as params.yaml knows."""
     return IMPORTED if _is_imported(plan, run) else plan.settings.training.recipe
+
+
+def clean_set(plan: Plan, defense: str) -> str:
+    """The source of a row's clean set; of what has none of several, whether any images are kept."""
+    settings = plan.settings
+    if defense != UNDEFENDED and (own := settings.clean_set_of(defense)):
+        return own.source
+    if len(settings.clean_sets) == 1:
+        return settings.clean_sets[0].source
+    return KEPT if settings.keeps_images else "seen"
 
 
 def methods(setting: str) -> dict[str, str]:
@@ -67,12 +79,31 @@ def _training(plan: Plan, run: Run) -> Iterator[str]:
 
 
 def _clean_set(plan: Plan, run: Run) -> Iterator[str]:
+    """What all rows share: the only clean set, or the share that is kept from victims."""
+    settings = plan.settings
     dataset = plan.catalogue.get("dataset", run.dataset)
-    fraction = clean_fraction(plan.settings, dataset)
-    if fraction != dataset.can("clean_fraction"):
-        yield part("clean_set", "fraction", fraction)
-    clean_set = plan.settings.clean_set
+    if len(settings.clean_sets) == 1:
+        yield from _changed(settings.clean_sets[0], dataset, "clean_set", "")
+    elif settings.keeps_images and settings.reserved(dataset) != dataset.can("clean_fraction"):
+        yield part("clean_set", "fraction", settings.reserved(dataset))
+
+
+def _given(plan: Plan, run: Run, cell: str) -> Iterator[str]:
+    """What only a cell is given, which has one of several clean sets."""
+    settings, own = plan.settings, plan.settings.clean_set_of(cell)
+    if own is None or len(settings.clean_sets) == 1:
+        return
+    dataset = plan.catalogue.get("dataset", run.dataset)
+    yield from _changed(own, dataset, cell, "clean_set.")
+    if own.source == "seen" and settings.keeps_images:
+        yield part(cell, BESIDE, settings.reserved(dataset))
+
+
+def _changed(clean_set: CleanSet, dataset: Entry, name: str, prefix: str) -> Iterator[str]:
+    """What of a clean set is not the default; after its source, which has a column."""
+    if clean_set.share(dataset) != dataset.can("clean_fraction"):
+        yield part(name, f"{prefix}fraction", clean_set.share(dataset))
     if clean_set.dataset:
-        yield part("clean_set", "dataset", clean_set.dataset)
+        yield part(name, f"{prefix}dataset", clean_set.dataset)
     elif clean_set.source == "ood" and clean_set.severity != type(clean_set)().severity:
-        yield part("clean_set", "severity", clean_set.severity)
+        yield part(name, f"{prefix}severity", clean_set.severity)

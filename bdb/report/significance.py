@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bdb import layout
 from bdb.layout import is_control
 from bdb.metrics import paired
-from bdb.report import style
+from bdb.report import fields, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,16 +54,22 @@ def judge(board: pd.DataFrame) -> Significance:
     over the seeds that both of a pair, or all that are ranked, have in common, since seeds of one
     victim are no independent problems. Controls and failed attacks are left out.
 
+    Where cells are given several clean sets, no two that are given different ones are compared.
+
     Args:
         board: rows of `bdb.report.board`.
     """
+    board = board.assign(clean_set=fields.of_victims(board))
     attacked = board[~board["attack"].map(is_control).astype(bool) & ~board["failed_attack"]]
     pairs: list[pd.DataFrame] = []
-    overall = {}
+    overall: dict[str, Any] = {}
     for metric in JUDGED:
         wide = _wide(attacked, metric)
         pairs.append(_pairs(wide, metric))
-        overall[metric] = _overall(wide, metric)
+        overall |= {
+            layout.given(metric, name) if name else metric: _overall(part, metric)
+            for name, part in _by_clean_set(wide).items()
+        }
     table = pd.concat(pairs, ignore_index=True)
     return Significance(table, overall)
 
@@ -74,6 +81,13 @@ def _wide(board: pd.DataFrame, metric: str) -> pd.DataFrame:
     return wide.reindex(columns=board["defense"].unique())
 
 
+def _by_clean_set(wide: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """For each of several clean sets the columns under it and under none; all under no name."""
+    given = [layout.clean_set_of(name) for name in wide.columns]
+    names = list(dict.fromkeys(filter(None, given))) or [""]
+    return {name: wide.loc[:, [each in ("", name) for each in given]] for name in names}
+
+
 def _over_seeds(wide: pd.DataFrame) -> pd.DataFrame:
     """Means over the seeds that all columns have."""
     return wide.dropna().groupby(level=VICTIM, sort=False).mean()
@@ -83,7 +97,8 @@ def _pairs(wide: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows = [
         [metric, one, other, *_pair(_over_seeds(wide[[one, other]]), JUDGED[metric])]
         for one, other in combinations(wide.columns, 2)
-        if (wide[one].notna() & wide[other].notna()).any()
+        if len({layout.clean_set_of(one), layout.clean_set_of(other)} - {""}) < 2
+        and (wide[one].notna() & wide[other].notna()).any()
     ]
     table = pd.DataFrame(rows, columns=pd.Index([name for name in COLUMNS if name != "p_holm"]))
     return table.assign(p_holm=paired.holm(table["p"].to_numpy(dtype=float)))[COLUMNS]
@@ -134,20 +149,29 @@ def _number(value: float) -> float | None:
 
 def draw(overall: dict[str, Any]) -> Figure:
     """Mean ranks with bars of half the critical difference; a panel per metric."""
-    shown = {name: found for name, found in overall.items() if found["victims"]}
+    sets = list(dict.fromkeys(map(layout.clean_set_of, overall)))
+    names = sorted(overall, key=lambda name: sets.index(layout.clean_set_of(name)))
+    shown = {name: overall[name] for name in names if overall[name]["victims"]}
     tallest = max((len(found["ranks"]) for found in shown.values()), default=1)
+    columns = min(len(shown), len(JUDGED))
+    rows = -(-len(shown) // columns) if shown else 1
     with style.context():
-        figure = style.new_figure(2.6 * max(len(shown), 2) + 1, 1.5 + 0.2 * tallest)
+        figure = style.new_figure(2.6 * max(columns, 2) + 1, (1.5 + 0.2 * tallest) * rows)
         if shown:
-            panels = figure.subplots(1, len(shown), squeeze=False)[0]
-            for axes, (metric, found) in zip(panels, shown.items(), strict=True):
-                _draw_ranks(axes, LABELS[metric], found)
+            panels = figure.subplots(rows, columns, squeeze=False).flat
+            for axes, (name, found) in zip(panels, shown.items(), strict=False):
+                _draw_ranks(axes, _label(name), found)
         note = (
             "1 is best. Where the bars of two defenses overlap, chance alone may have ordered them"
         )
         note += " (Nemenyi, 5 %). Only defenses tried on the same victims are ranked."
         style.headline(figure, "Mean ranks of the defenses", note if shown else "Nothing to rank.")
     return figure
+
+
+def _label(name: str) -> str:
+    """A metric, and the clean set under which defenses are ranked by it, as people call them."""
+    return ", ".join(filter(None, (LABELS[layout.defense_of(name)], layout.clean_set_of(name))))
 
 
 def _draw_ranks(axes: Axes, label: str, found: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def _verdict(
 
 
 def _parts(board: pd.DataFrame) -> dict[str, list[str]]:
-    """The setting of each row: what concerns the attack, and what all attacks share."""
+    """The setting of each row's victim: what concerns the attack, and what all attacks share."""
     shared, own = [], []
     names = ("setting", "attack", "defense", "recipe")
     for setting, attack, defense, recipe in zip(*(board[name] for name in names), strict=True):
@@ -98,4 +98,4 @@ def _parts(board: pd.DataFrame) -> dict[str, list[str]]:
         own.append(fields.of(of_victim, attack))
         of_victim = fields.without(of_victim, attack)
         shared.append(fields.without(of_victim, "training") if recipe == IMPORTED else of_victim)
-    return {"_shared": shared, "_attack": own}
+    return {"_shared": shared, "_attack": own, "clean_set": fields.of_victims(board)}

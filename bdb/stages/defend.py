@@ -35,7 +35,7 @@ def run(jobs: Jobs, run: Run, name: str) -> None:
     Raises:
         ParamsError: the data set has too few classes for the defense.
     """
-    inputs = RunInputs(jobs, run)
+    inputs = RunInputs(jobs, run, name)
     defense = cast(Defense, jobs.settings.make("defense", name))
     _check_classes(defense, inputs)
     provenance = Provenance(jobs.defend(run, name), inputs.device, run)
@@ -81,7 +81,7 @@ def _view(defense: Defense, inputs: RunInputs, stream: InputStream) -> DefenderV
         "train_set": lambda: inputs.given_train_set,
         "clean_set": lambda: inputs.clean_set,
         "inputs": lambda: stream.images,
-        "features": lambda: features.load(layout.features(inputs.run)),
+        "features": lambda: features.load(layout.features(inputs.run), _named(inputs)),
     }
     return DefenderView(
         Given(**{need: given[need]() for need in defense.needs}),
@@ -91,6 +91,11 @@ def _view(defense: Defense, inputs: RunInputs, stream: InputStream) -> DefenderV
         seed=seeds.derive(inputs.run.seed, "defend", defense.name),
         device=inputs.device,
     )
+
+
+def _named(inputs: RunInputs) -> str:
+    """How the features of the defender's clean images are called in their file."""
+    return "clean" if inputs.given == inputs.settings.clean_sets[0] else inputs.given.name
 
 
 def _check_classes(defense: Defense, inputs: RunInputs) -> None:

@@ -26,12 +26,12 @@ def run(jobs: Jobs, run: Run) -> None:
     inputs = RunInputs(jobs, run)
     provenance = Provenance(jobs.features(run), inputs.device, run)
     model = models.load(layout.model(run), inputs.device)
-    seen = VictimFeatures(
-        train=features.extract(model, inputs.given_train_set.images),
-        clean=features.extract(model, inputs.clean_set.images),
-    )
+    clean_sets = jobs.settings.clean_sets
+    first, *others = (features.extract(model, inputs.draw(each).images) for each in clean_sets)
+    seen = VictimFeatures(features.extract(model, inputs.given_train_set.images), first)
+    named = {each.name: found for each, found in zip(clean_sets[1:], others, strict=True)}
     path = layout.features(run)
-    features.save(path, seen, origin=provenance.origin())
+    features.save(path, seen, named, origin=provenance.origin())
     provenance.write(path.parent)
     width = seen.train.penultimate.shape[1]
     say(f"{run}: {width} features of {len(seen.train)} training and {len(seen.clean)} clean images")

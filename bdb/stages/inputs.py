@@ -16,11 +16,12 @@ from bdb.datasets import foreign, split
 from bdb.datasets.base import DataSpec, ImageSet
 from bdb.datasets.shifts import shift
 from bdb.errors import UndeclaredNeedError
+from bdb.jobs.catalogue import Entry
 from bdb.jobs.jobs import Jobs
-from bdb.jobs.plan import clean_fraction
 from bdb.layout import Run
 from bdb.models import base as models
 from bdb.models.base import Classifier, ModelSpec
+from bdb.params import CleanSet
 from bdb.training import device as devices
 from bdb.training import recipes, seeds
 from bdb.training.recipes import Recipe
@@ -39,12 +40,17 @@ def read_split(dataset: str, name: str) -> tuple[ImageSet, DataSpec]:
 
 
 class RunInputs:
-    """All that can be read for one run; each part is read when it is first asked for."""
+    """All that can be read for one run; each part is read when it is first asked for.
 
-    def __init__(self, jobs: Jobs, run: Run) -> None:
+    Attributes:
+        given: the clean set of the cell that it is read for; the first without one.
+    """
+
+    def __init__(self, jobs: Jobs, run: Run, cell: str = "") -> None:
         self.jobs = jobs
         self.settings = jobs.settings
         self.run = run
+        self.given = self.settings.clean_set_of(cell) or self.settings.clean_sets[0]
         self.device = devices.pick()
 
     @cached_property
@@ -77,17 +83,29 @@ class RunInputs:
         return self._test[1]
 
     @cached_property
-    def _clean_mask(self) -> torch.Tensor:
-        labels = self._train.labels.numpy()
-        fraction = clean_fraction(
-            self.settings, self.jobs.catalogue.get("dataset", self.run.dataset)
-        )
+    def _dataset(self) -> Entry:
+        return self.jobs.catalogue.get("dataset", self.run.dataset)
+
+    def _part(self, fraction: float) -> torch.Tensor:
+        """A part of the training set, class by class, as a mask."""
         rng = seeds.numpy_generator(self.run.seed, "clean_set", self.run.dataset)
-        return torch.from_numpy(split.part_mask(labels, fraction, rng))
+        return torch.from_numpy(split.part_mask(self._train.labels.numpy(), fraction, rng))
+
+    @cached_property
+    def _reserved(self) -> torch.Tensor:
+        """The images that the victim is not given, as a mask."""
+        return self._part(self.settings.reserved(self._dataset))
 
     @property
     def clean_set(self) -> ImageSet:
-        """The defender's clean images.
+        """The defender's clean images."""
+        return self.draw(self.given)
+
+    def draw(self, chosen: CleanSet) -> ImageSet:
+        """The images of a clean set.
+
+        Of several clean sets, the smaller of a kind is a part of the larger, in an order drawn from
+        the run's seed.
 
         Under `ood` each image is shifted in one of four ways, drawn from the run's seed, or gives
         way to one of its class from another data set.
@@ -95,22 +113,33 @@ class RunInputs:
         Images that the victim was trained on come in a random order and under numbers of their own:
         else the neighbours of one would show where in the training set it lies, poisoned or not.
         """
-        clean = self._train[self._clean_mask]
-        chosen = self.settings.clean_set
-        if chosen.dataset:
-            return self._elsewhere(clean.labels)
-        if chosen.source == "ood":
-            draws = seeds.generator(self.run.seed, "clean_set", "shift")
-            return replace(clean, images=shift(clean.images, chosen.severity, draws))
-        if chosen.source == "reserved":
+        source = self._source(chosen)
+        classes = self._train.labels.bincount().tolist()
+        counts = split.part_counts(classes, chosen.share(self._dataset))
+        rng = seeds.numpy_generator(self.run.seed, "clean_set", "first")
+        clean = source[torch.from_numpy(split.first(source.labels.numpy(), counts, rng))]
+        if chosen.source != "seen":
             return clean
         generator = seeds.generator(self.run.seed, "clean_set", "order")
         order = torch.randperm(len(clean), generator=generator)
         return ImageSet.whole(clean.images[order], clean.labels[order])
 
-    def _elsewhere(self, labels: torch.Tensor) -> ImageSet:
+    def _source(self, chosen: CleanSet) -> ImageSet:
+        """What a clean set is a part of, or all: no victim's images but under `seen`."""
+        if chosen.source == "seen" and len(self.settings.clean_sets) > 1:
+            return self.train_set
+        if chosen.source == "seen":
+            return self._train[self._part(chosen.share(self._dataset))]
+        kept = self._train[self._reserved]
+        if chosen.dataset:
+            return self._elsewhere(chosen.dataset, kept.labels)
+        if chosen.source == "ood":
+            draws = seeds.generator(self.run.seed, "clean_set", "shift")
+            return replace(kept, images=shift(kept.images, chosen.severity, draws))
+        return kept
+
+    def _elsewhere(self, name: str, labels: torch.Tensor) -> ImageSet:
         """As many images per class of a second data set as these labels name, or all it has."""
-        name = self.settings.clean_set.dataset
         there, data = read_split(name, "train")
         there = foreign.relabel(there, data, self.data, f"clean_set.dataset: {name}")
         rng = seeds.numpy_generator(self.run.seed, "clean_set", name)
@@ -120,9 +149,7 @@ class RunInputs:
     @property
     def train_set(self) -> ImageSet:
         """The victim's training set, clean: without the defender's images if those are reserved."""
-        if self.settings.clean_set.source == "seen":
-            return self._train
-        return self._train[~self._clean_mask]
+        return self._train[~self._reserved] if self.settings.keeps_images else self._train
 
     @cached_property
     def recipe(self) -> Recipe:

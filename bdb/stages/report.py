@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(jobs: Jobs) -> None:
     """Write everything that a person reads."""
     plan, folder = jobs.plan, layout.RESULTS
-    found = findings.of(boards.make(plan), plan.settings.variations)
+    found = findings.of(boards.make(plan), plan.settings.variations, plan.given)
     _write_tables(found, folder)
     artifacts.write_text(folder / "training.csv", tables.csv(_training(plan)))
     drawn = plots.write(found, folder / "plots")
@@ -40,6 +40,7 @@ def _write_tables(found: Findings, folder: Path) -> None:
         "summary": boards.without_costs(found.summary),
         "statistics": found.judged.pairs,
         "stability": found.swept,
+        "clean_sets": found.given,
         "population": found.models,
     }.items():
         artifacts.write_text(folder / f"{name}.csv", tables.csv(table))
@@ -63,7 +64,8 @@ def _training(plan: Plan) -> pd.DataFrame:
 def _methods(jobs: Jobs) -> dict[str, str]:
     """What every attack and defense of the plan is, and whom an attack stands for."""
     plan = jobs.plan
-    names = {"attack": {run.attack for run in plan.runs}, "defense": {d for _, d in plan.cells}}
+    defenses = {layout.defense_of(name) for _, name in plan.cells}
+    names = {"attack": {run.attack for run in plan.runs}, "defense": defenses}
     entries = (jobs.catalogue.get(kind, name) for kind in names for name in sorted(names[kind]))
     return {entry.name: f"{entry.summary} {threat(entry)}".strip() for entry in entries}
 
@@ -76,5 +78,5 @@ def _facts(jobs: Jobs) -> dict[str, str]:
         "cells": str(len(plan.cells)),
         "left out": str(len(plan.left_out)),
         "recipe": plan.settings.training.recipe,
-        "clean set": plan.settings.clean_set.source,
+        "clean set": ", ".join(dict.fromkeys(each.source for each in plan.settings.clean_sets)),
     }

@@ -143,6 +143,11 @@ def test_it_says_what_it_changes(tmp_path: Path) -> None:
     [
         (yaml.safe_dump([PLAIN]), LINES, "holds no keys"),
         (yaml.safe_dump({"grid": [PLAIN["grid"]]}), LINES, "grid is a list"),
+        (
+            yaml.safe_dump(PLAIN | {"clean_set": [{}, {"source": "seen"}]}),
+            LINES,
+            "clean_set is a list",
+        ),
         ("grid: [", LINES, "line 1"),
         (yaml.safe_dump(PLAIN), {"grid": {"attack": ["theirs"]}}, "'theirs' is not known"),
         (yaml.safe_dump(PLAIN), {"attacks": {"none": ENTRY}}, "none"),

@@ -11,7 +11,7 @@ def test_tells_what_it_wrote(board, tmp_path: Path) -> None:
     told = plots.write(findings.of(board), tmp_path / "plots")
     assert sorted(told) == sorted((tmp_path / "plots").iterdir())
     names = sorted(path.stem for path in told)
-    assert names == ["asr", "c_acc", "ranks", "roc", "stability", "tradeoff"]
+    assert names == ["asr", "c_acc", "clean_sets", "ranks", "roc", "stability", "tradeoff"]
 
 
 def test_the_same_frames_give_the_same_bytes(board, tmp_path: Path) -> None:

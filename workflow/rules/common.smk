@@ -46,7 +46,7 @@ wildcard_constraints:
     dataset=r"[a-z0-9_]+",
     model=r"[a-z0-9_]+",
     attack=r"[a-z0-9_]+",
-    defense=r"[a-z0-9_]+",
+    defense=r"[a-z0-9_@.-]+",
     tool=r"[a-z0-9_]+",
     surrogate=r"[a-z0-9_-]+",
     ratio=r"[0-9.]+",

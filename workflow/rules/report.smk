@@ -20,6 +20,11 @@ rule report:
             category="Board",
         ),
         report(
+            "results/clean_sets.csv",
+            caption="../report/clean_sets.rst",
+            category="Board",
+        ),
+        report(
             "results/training.csv",
             caption="../report/training.rst",
             category="Board",
@@ -33,6 +38,11 @@ rule report:
         report("results/plots/asr.svg", caption="../report/asr.rst", category="Plots"),
         report(
             "results/plots/c_acc.svg", caption="../report/c_acc.rst", category="Plots"
+        ),
+        report(
+            "results/plots/clean_sets.svg",
+            caption="../report/clean_sets.rst",
+            category="Plots",
         ),
         report(
             "results/plots/ranks.svg", caption="../report/ranks.rst", category="Plots"

@@ -410,8 +410,15 @@ function found(metric, one, other) {
     high: missing(back.low) ? null : -back.low, worse: back.better, better: back.worse };
 }
 
+// Which of several clean sets a defense is given.
+const cleanSet = (defense) => defense.split("@")[1] || "";
+// Those that the first is compared with stand first among the others.
+const rivals = ([first, ...others]) => [...others].sort((x, y) => !!found("asr", first, y) - !!found("asr", first, x));
+
 function verdict(one, other) {
   const row = found("asr", one, other);
+  const sets = new Set([one, other].map(cleanSet).filter(Boolean));
+  if (sets.size > 1) return `${one} and ${other} are given different clean sets, and so are not compared.`;
   if (!row) return `No attack was tried under both ${say("defense", one)} and ${say("defense", other)}.`;
   const [likely, chance] = [["has the higher ASR", row.worse], ["is within 2 points", row.as_good], ["has the lower ASR", row.better]]
     .reduce((best, each) => (each[1] > best[1] ? each : best));
@@ -427,7 +434,7 @@ function fill(id, head, rows) {
 let duel = "";
 function drawDuel() {
   const names = duelists();
-  const one = state.get("duel-one") || names[0], other = state.get("duel-other") || names[1];
+  const one = state.get("duel-one") || names[0], other = state.get("duel-other") || rivals(names)[0];
   if (duel === one + "\n" + other) return;
   duel = one + "\n" + other;
   const [a, b] = [one, other].map((name) => say("defense", name));
@@ -438,7 +445,7 @@ function drawDuel() {
       .map(([label, row]) => [label, points(row.difference), missing(row.low) ? "–" : `${points(row.low)} to ${points(row.high)}`,
         row.p.toFixed(3), row.p_holm.toFixed(3), points(row.worse), points(row.as_good), points(row.better)]));
   const at = (defense) => new Map(summary.filter((row) => row.defense === defense && !row.failed_attack)
-    .map((row) => [[row.dataset, row.model, row.attack, row.poison_ratio, row.recipe, row.clean_set].join("\n"), row]));
+    .map((row) => [[row.dataset, row.model, row.attack, row.poison_ratio].join("\n"), row]));
   const [mine, theirs] = [at(one), at(other)];
   const shared = [...mine.keys()].filter((key) => theirs.has(key)).map((key) => [mine.get(key), theirs.get(key)]);
   fill("duel-attacks", ["attack", "ratio", `ASR % ${a}`, `ASR % ${b}`, `C-Acc % ${a}`, `C-Acc % ${b}`],
@@ -449,7 +456,7 @@ function drawDuel() {
 function offerDuel() {
   const names = duelists();
   if (names.length < 2) { byId("duel-verdict").textContent = "There are no two defenses that were tried on one attack that works."; return; }
-  const others = [...names.slice(1), names[0]];
+  const others = [...rivals(names), names[0]];
   byId("duel-controls").append(picker("duel-one", "Defense", names, "defense", false), picker("duel-other", "against", others, "defense", false));
   listeners.push(drawDuel);
 }
