@@ -20,13 +20,52 @@ def interval(values: np.ndarray, lowest: float = -inf, highest: float = inf) -> 
         lowest: no mean can lie below.
         highest: nor above.
     """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return nan, nan
+    _, low, high, *_ = summaries(values[None], lowest, highest)
+    return float(low[0]), float(high[0])
+
+
+def summaries(rows: np.ndarray, lowest: float = -inf, highest: float = inf) -> np.ndarray:
+    """Mean, both ends of its 95 % interval, least and greatest of each row: 5 x N.
+
+    Args:
+        rows: float, N x M, at least one column, all finite.
+        lowest: no mean can lie below.
+        highest: nor above.
+    """
     from scipy import stats
 
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return nan, nan
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return max(lowest, float(values.mean() - half)), min(highest, float(values.mean() + half))
+    count, mean = rows.shape[1], rows.mean(axis=1)
+    half = np.full(len(rows), nan)
+    if count > 1:
+        half = stats.t.ppf(0.975, count - 1) * rows.std(axis=1, ddof=1) / np.sqrt(count)
+    low, high = np.maximum(lowest, mean - half), np.minimum(highest, mean + half)
+    return np.stack([mean, low, high, rows.min(axis=1), rows.max(axis=1)])
+
+
+def by_group(
+    values: np.ndarray, groups: np.ndarray, lowest: float = -inf, highest: float = inf
+) -> np.ndarray:
+    """The `summaries` of each group's values, NaN left out: 5 x G; NaN of a group without any.
+
+    Args:
+        values: float, N.
+        groups: int, N: which group each is of; all are named.
+        lowest: no mean can lie below.
+        highest: nor above.
+    """
+    found = np.full((5, int(groups.max(initial=-1)) + 1), nan)
+    known = np.isfinite(values)
+    order = groups[known].argsort(kind="stable")
+    values, sizes = values[known][order], np.bincount(groups[known], minlength=found.shape[1])
+    starts = sizes.cumsum() - sizes
+    for size in np.unique(sizes[sizes > 0]):  # A table per size; seeds are few, and so are these.
+        alike = np.flatnonzero(sizes == size)
+        rows = values[starts[alike, None] + np.arange(size)]
+        found[:, alike] = summaries(rows, lowest, highest)
+    return found
 
 
 def tau_p(one: np.ndarray, other: np.ndarray) -> float:

@@ -89,26 +89,21 @@ def summarise(board: pd.DataFrame) -> pd.DataFrame:
     keys = [*GROUP, *SETTING]
     failed = board.groupby(keys, sort=False)["failed_attack"].agg(["sum", "all"])
     adaptive = board.groupby(keys, sort=False)["adaptive"].any() if "adaptive" in board else False
-    groups = validity.counted(board, keys).groupby(keys, sort=False)
-    summary = groups.size().rename("seeds").to_frame().reindex(failed.index)
-    summary = summary.assign(
-        failed_seeds=failed["sum"], failed_attack=failed["all"], adaptive=adaptive
-    )
+    counted = validity.counted(board, keys)
+    groups = counted.groupby(keys, sort=False)
+    summary = groups.size().rename("seeds").to_frame()
     for name in (name for name in SUMMARISED if name in board):
-        found = groups[name].apply(_statistics, highest=inf if name in COSTS else 1.0)
-        summary = summary.join(found.unstack().add_prefix(f"{name}_"))
-    summary = summary.reset_index()
+        values, highest = counted[name].to_numpy(dtype=float), inf if name in COSTS else 1.0
+        found = statistics.by_group(values, groups.ngroup().to_numpy(), 0.0, highest)
+        summary[[f"{name}_{which}" for which in STATISTICS]] = found.T
+    facts = {"failed_seeds": failed["sum"], "failed_attack": failed["all"], "adaptive": adaptive}
+    for place, (name, fact) in enumerate(facts.items(), start=1):
+        summary.insert(place, name, fact)
+    summary = summary.reindex(failed.index).reset_index()
     victims = summary[summary["defense"] == UNDEFENDED].set_index(GROUP[:4])["c_acc_mean"]
     before = victims.reindex(pd.MultiIndex.from_frame(summary[GROUP[:4]])).to_numpy()
     means = summary.assign(**{name: summary[f"{name}_mean"] for name in compare.JUDGED})
     return summary.assign(c_acc_loss_mean=before - summary["c_acc_mean"], **compare.judge(means))
-
-
-def _statistics(values: pd.Series, highest: float) -> pd.Series:
-    """`STATISTICS` of what several seeds gave; nothing that is summarised is below 0."""
-    low, high = statistics.interval(values.to_numpy(dtype=float), 0.0, highest)
-    numbers = (values.mean(), low, high, values.min(), values.max())
-    return pd.Series(numbers, index=STATISTICS)
 
 
 def costs(board: pd.DataFrame) -> pd.DataFrame:

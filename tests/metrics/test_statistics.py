@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bdb.metrics.statistics import interval, tau_p
+from bdb.metrics.statistics import by_group, interval, tau_p
 
 
 def test_an_interval_is_students_t() -> None:
@@ -35,3 +35,19 @@ def test_p_is_drawn_for_many_and_always_the_same() -> None:
 def test_p_of_ties_alone_is_not_known() -> None:
     assert math.isnan(tau_p(np.array([1.0, 1]), np.array([1.0, 2])))
     assert math.isnan(tau_p(np.array([1.0]), np.array([1.0])))
+
+
+def test_groups_are_summarised_as_each_of_them_alone() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.repeat([0, 1, 3, 4], [1, 3, 3, 9]))
+    values = rng.random(len(groups))
+    values[np.flatnonzero(groups == 4)[:2]] = np.nan
+    found = by_group(values, groups, 0.1, 0.9)
+    assert np.isnan(found[:, 2]).all()  # no value is of this group
+    assert np.isnan(found[1:3, 0]).all()  # one value has no interval
+    for group in (0, 1, 3, 4):
+        own = values[(groups == group) & np.isfinite(values)]
+        assert found[[0, 3, 4], group].tolist() == [own.mean(), own.min(), own.max()]
+    for group in (1, 3, 4):
+        own = values[groups == group]
+        assert tuple(found[1:3, group]) == interval(own, 0.1, 0.9)
