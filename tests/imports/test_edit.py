@@ -80,9 +80,10 @@ def check(path: Path, text: str) -> str:
     return after
 
 
+RAW = {name: yaml.safe_load(presets.text(name)) for name in presets.names()}
 PRESETS = [
-    name for name in presets.names() if isinstance(yaml.safe_load(presets.text(name))["grid"], dict)
-    and "*" not in chain(*yaml.safe_load(presets.text(name))["grid"].values())
+    name for name, raw in RAW.items() if not any(isinstance(part, list) for part in raw.values())
+    and "*" not in chain(*raw["grid"].values())
 ]  # fmt: skip
 
 
