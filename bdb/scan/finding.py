@@ -33,6 +33,11 @@ class Finding:
         return bool(self.verdict and self.verdict.get("backdoored"))
 
     @property
+    def has_threshold(self) -> bool:
+        """Whether it judges by itself; else its score says something beside clean models alone."""
+        return bool(self.verdict and "backdoored" in self.verdict)
+
+    @property
     def classes(self) -> list[int]:
         """Its suspected classes; the most suspicious one if it suspects none by itself."""
         verdict = self.verdict or {}

@@ -53,6 +53,8 @@ def ranked(higher: int, among: int, p: float) -> str:
 
 def said(finding: Finding, answer: Answer) -> str:
     """Whether a detector suspects the model, and of which classes."""
+    if not (finding.has_threshold or finding.detector in answer.ranks):
+        return "has no threshold"
     if not (answer.is_suspicious and finding.detector in answer.suspects):
         return "nothing"
     named = ", ".join(answer.model.spec.data.classes[k] for k in finding.classes[:5])

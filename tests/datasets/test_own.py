@@ -295,6 +295,7 @@ CAPPED = """
 import resource, sys
 from pathlib import Path
 import PIL.Image, PIL.PngImagePlugin, numpy, pyarrow.parquet
+from bdb.datasets.csv_table import CsvTable
 from bdb.datasets.npz import Npz
 from bdb.datasets.parquet import Parquet
 kind, top, mib = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -304,14 +305,14 @@ resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 if kind == "whole":
     print(len(numpy.load(top / "images.npz")["images"]))
 else:
-    made = Npz.make(size=8) if kind == "npz" else Parquet.make(path="a.parquet", size=8)
-    raw = made.read(top)
+    methods = {"npz": Npz, "parquet": Parquet, "csv": CsvTable}
+    raw = methods[kind].make(path=sys.argv[4], size=8).read(top)
     print(len(raw.train) + len(raw.test))
 """
 
 
-def capped(kind: str, top: Path, mib: int = 64) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", CAPPED, kind, str(top), str(mib)]
+def capped(kind: str, top: Path, name: str, mib: int = 64) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CAPPED, kind, str(top), str(mib), name]
     # Arrow's own allocator reserves a GiB of addresses at once, which the cap counts as if used.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -325,9 +326,9 @@ def test_an_npz_larger_than_memory_is_streamed(tmp_path: Path, is_packed: bool) 
     images = np.zeros((256, 1024, 1024), np.uint8)
     save(tmp_path / "images.npz", images=images, labels=np.arange(256) % 2)
     del images
-    done = capped("npz", tmp_path)
+    done = capped("npz", tmp_path, "images.npz")
     assert done.stdout == "256\n", done.stderr
-    assert "MemoryError" in capped("whole", tmp_path).stderr
+    assert "MemoryError" in capped("whole", tmp_path, "").stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the cap is Linux's")
@@ -343,5 +344,16 @@ def test_a_parquet_larger_than_memory_is_streamed(tmp_path: Path) -> None:
         table = pa.table({"image": [buffer.getvalue()] * 320, "label": [0, 1] * 160}, schema)
         writer.write_table(table, row_group_size=10)
     assert (tmp_path / "a.parquet").stat().st_size > 300 << 20
-    done = capped("parquet", tmp_path, 160)
+    done = capped("parquet", tmp_path, "a.parquet", 160)
     assert done.stdout == "320\n", done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the cap is Linux's")
+def test_the_pictures_of_a_csv_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """300 MiB of pixels within 64 MiB."""
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (1024, 1024)).save(tmp_path / "set/black.png")
+    rows = "".join(f"black.png,{number % 2}\n" for number in range(100))
+    (tmp_path / "set/a.csv").write_text(f"path,label\n{rows}")
+    done = capped("csv", tmp_path, "set")
+    assert done.stdout == "100\n", done.stderr

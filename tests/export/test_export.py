@@ -99,6 +99,21 @@ def test_a_program_answers_the_same_without_bdb(made: Any) -> None:
         assert [int(word) for word in done.stdout.split()] == answers(made, split).tolist()
 
 
+def test_an_onnx_program_answers_the_same(made: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    folder = export(made, "set", RUN, "drawn")
+    program = onnx.load(export(made, "model", RUN, "victim.onnx"))
+    about = json.loads(program.metadata_props[0].value)
+    assert (about["run"], about["model"]["architecture"]) == (RUN, "convnet")
+    paths = pd.read_csv(folder / "test.csv").path
+    images = pixels(folder, paths).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    (logits,) = ReferenceEvaluator(program).run(None, {program.graph.input[0].name: images})
+    assert logits.argmax(1).tolist() == answers(made, "test").tolist()
+
+
 @pytest.mark.parametrize("defense", ["", "clp"])
 def test_plain_weights_are_those_of_the_model(made: Any, defense: str) -> None:
     from safetensors.torch import load_file

@@ -129,7 +129,7 @@ def test_a_detector_without_a_threshold_suspects_nothing_by_itself() -> None:
     lacking = References(pd.DataFrame(), lacking="nothing to compare with")
     found = answered([Finding("bti_dbf", {"score": 0.9, "suspect": 3})], lacking)
     assert not found.is_suspicious
-    assert "bti_dbf: nothing (score 0.90, uncalibrated" in plain.text(found)
+    assert "bti_dbf: has no threshold (score 0.90, uncalibrated" in plain.text(found)
 
 
 def test_too_few_clean_models_calibrate_nothing(tmp_path: Path) -> None:
