@@ -37,13 +37,14 @@ class Part:
         return self.clean.measure(model)[1], self.backdoor.measure(model)[1]
 
 
-def divide(view: AnalysisView, clean_share: float, poisoned: int) -> Part:
+def divide(view: AnalysisView, clean_share: float, poisoned: int, judged: int) -> Part:
     """Divide the test images and the triggered ones; needs `test` and `triggered`.
 
     Args:
         view: of what is looked at.
         clean_share: of the test images, to tune on.
         poisoned: triggered images to tune on; at least as many are left to judge by.
+        judged: of those left, so many of each task at most, spread over what is wanted of them.
     """
     test, stamped = view.test.to("cpu"), view.triggered
     source = stamped.is_source.cpu()
@@ -57,7 +58,12 @@ def divide(view: AnalysisView, clean_share: float, poisoned: int) -> Part:
         torch.cat([test.labels[chosen], triggered.labels[taken]]),
     )
     left = ((CLEAN, test[~chosen]), (BACKDOOR, triggered[~taken]))
-    return Part(tuning, few, *(Task(name, each.images, each.labels) for name, each in left))
+    return Part(tuning, few, *(_task(view, name, images, judged) for name, images in left))
+
+
+def _task(view: AnalysisView, name: str, images: ImageSet, count: int) -> Task:
+    some = common.spread(images.labels, count, view.generator(name, "judged")).sort().values
+    return Task(name, images.images[some], images.labels[some])
 
 
 def _chosen(view: AnalysisView, labels: Tensor, count: int, name: str) -> Tensor:

@@ -51,6 +51,7 @@ class Relearning(OfLandscape):
 
     poisoned: int = Field(5, ge=1, le=10_000, description="triggered images to tune on")
     clean_share: float = Field(0.1, gt=0, lt=1, description="of the test images, to tune on")
+    judged: int = Field(2000, ge=1, le=100_000, description="images of each rate, at most")
     epochs: int = Field(5, ge=1, le=1000)
     batch_size: int = Field(64, ge=2)
     lr: float = Field(0.01, gt=0)
@@ -59,7 +60,7 @@ class Relearning(OfLandscape):
         """Tune both."""
         import pandas as pd
 
-        part = retuning.divide(view, self.clean_share, self.poisoned)
+        part = retuning.divide(view, self.clean_share, self.poisoned, self.judged)
         recipe = Recipe(
             epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, schedule="constant"
         )

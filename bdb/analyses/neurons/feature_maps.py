@@ -73,9 +73,8 @@ def _measure(before: Tensor, after: Tensor) -> Tensor:
     """`clean`, `change` and `reach`, summed over some images: float64, 3 x C."""
     change = (after - before).abs()
     noticed = change > _NOTICED * change.amax((2, 3), keepdim=True)
-    return torch.stack(
-        [each.double().mean((2, 3)).sum(0) for each in (before.abs(), change, noticed)]
-    )
+    sums = [each.double().mean((2, 3)).sum(0) for each in (before.abs(), change, noticed)]
+    return torch.stack(sums)
 
 
 def _draw(

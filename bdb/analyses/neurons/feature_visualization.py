@@ -54,18 +54,14 @@ class FeatureVisualization(OfChannels):
         Raises:
             ParamsError: the model has no such stage.
         """
-        responses = self.responses(view)
-        chosen = responses.most_changed(self.channels)
+        chosen = (responses := self.responses(view)).most_changed(self.channels)
         layer = channels.layer_of(view.model, self.stage, self.name)
         start, columns = to_float(responses.choice.clean.images).mean(0), chosen.to(view.device)
         made = ascent.ascend(
             lambda images: channels.answer(view, layer, images).gather(1, columns[:, None]),
             start.to(view.device).expand(len(chosen), *start.shape),
             view.generator(self.name, "ascend"),
-            steps=self.steps,
-            lr=self.lr,
-            jitter=self.jitter,
-            smoothness=self.smoothness,
+            **self.model_dump(include={"steps", "lr", "jitter", "smoothness"}),
         )
         table = _table(view, responses, chosen, made, channels.respond(view, layer, made))
         return Picture(_draw(view, responses, table, made), table)
@@ -90,7 +86,7 @@ def _table(
 
 
 def _draw(view: AnalysisView, responses: Responses, table: pd.DataFrame, made: Tensor) -> Figure:
-    targets = set(responses.choice.triggered.targets.tolist())
+    targets = responses.choice.triggered.targets.tolist()
     with style.context():
         figure = style.new_figure(1.0 + 1.2 * len(made), 4.1)
         above, below = figure.subplots(2, len(made), squeeze=False)

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, mse_loss, pad
+from torch.nn.functional import mse_loss
 
 from bdb.attacks import networks
 from bdb.attacks.base import AttackContext, DataPoisoning, Role, State
-from bdb.datasets import transforms
+from bdb.attacks.edges import edges
 from bdb.datasets.augmentation import Augmentation
 from bdb.method import Paper
 from bdb.models.unet import UNet
@@ -19,7 +19,6 @@ from bdb.registry import register
 from bdb.training.batches import Batch, to_bytes, to_float
 
 _BETAS = (0.5, 0.999)
-_SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -116,14 +115,3 @@ class Pair(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The ink that images hold."""
         return self.revealer(images)
-
-
-def edges(images: Tensor, slope: float) -> Tensor:
-    """Where the mean of both Sobel gradients is larger: floats, N x C x H x W -> N x 1 x H x W."""
-    everything = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    grey = transforms.grayscale(images, everything)[:, :1]
-    across = torch.tensor(_SOBEL, device=images.device)
-    kernels = torch.stack([across, across.T])[:, None]
-    with torch.autocast(images.device.type, enabled=False):
-        gradients = conv2d(pad(grey, (1,) * 4, mode="replicate"), kernels)
-    return (gradients.abs().mean(1, keepdim=True) > slope).float()

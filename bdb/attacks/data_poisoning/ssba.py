@@ -24,9 +24,8 @@ _READ = 0.9  # share of bits read back from which on the change is made small
 class SampleSpecific(DataPoisoning):
     """One string of bits, hidden in every image by an encoder that a decoder has taught.
 
-    Differs: encoder and decoder are small and learn on the images that they will be used on, and
-    the bits are raw: an error-correcting code would change the string, not the trigger. They are
-    the same for every target.
+    Differs: encoder and decoder are small and learn on the images that they will be used on. The
+    bits, alike for all targets, are raw: a correcting code would change them, not the trigger.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -110,18 +109,12 @@ class _Hiding:
         bits = (batch.rand(len(batch), self.attack.bits) < 0.5).float()
         made = networks.as_stored(model.hide(batch.raw, bits))
         logits = model(made)
-        self.count(((logits > 0) == (bits > 0)).float().mean())
-        distance = mse_loss(made, batch.raw)
-        return binary_cross_entropy_with_logits(logits, bits) + self.weight * distance
+        weight = self.weight(((logits > 0) == (bits > 0)).float().mean())
+        return binary_cross_entropy_with_logits(logits, bits) + weight * mse_loss(made, batch.raw)
 
-    def count(self, read: Tensor) -> None:
-        """Take note of a batch, of whose bits this share was read."""
+    def weight(self, read: Tensor) -> Tensor:
+        """Of the distance, from a batch on of whose bits this share was read."""
         since = self.since.to(read.device)
         self.since = since + ((read > _READ) | (since > 0))
-
-    @property
-    def weight(self) -> Tensor:
-        """Of the distance, now."""
-        attack = self.attack
-        grown = (self.since - attack.await_iterations) / attack.ramp_iterations
-        return attack.distance_weight * grown.clamp(0, 1)
+        grown = (self.since - self.attack.await_iterations) / self.attack.ramp_iterations
+        return self.attack.distance_weight * grown.clamp(0, 1)

@@ -58,9 +58,8 @@ class DeepPartitionAggregation(InTraining):
     def run(self, view: DefenderView) -> Outcome:
         """Train them one after the other; nothing that one part holds reaches another's network."""
         numbered = enumerate(parts(view.train_set, self.partitions))
-        networks = [self.member(view, index, part) for index, part in numbered]
-        model = models.wrap(networks[0], "vote", *networks[1:], election=self.election)
-        return Outcome(model=model)
+        first, *others = (self.member(view, index, part) for index, part in numbered)
+        return Outcome(model=models.wrap(first, "vote", *others, election=self.election))
 
     def member(self, view: DefenderView, index: int, part: ImageSet) -> Classifier:
         """One part's network; without a sample it stays as it was drawn."""

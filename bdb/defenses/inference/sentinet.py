@@ -99,11 +99,7 @@ class SentiNet(Rejection):
 
 
 def fit(points: Tensor, bins: int) -> Tensor:
-    """The parabola above clean images: through the most fooled of each bin of confidence.
-
-    Returns:
-        Points of it, M x 2.
-    """
+    """The parabola above clean images, through the most fooled of each bin of confidence: M x 2."""
     confidence, fooled = points.double().unbind(1)
     inside = one_hot((confidence * bins).long().clamp(max=bins - 1), bins).bool()
     some = inside.any(0)

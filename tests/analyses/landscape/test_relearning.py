@@ -30,7 +30,7 @@ def asr(table: pd.DataFrame, model: str) -> list[float]:
 
 def test_no_image_is_tuned_on_and_judged_by() -> None:
     view = view_of("clp")
-    part = retuning.divide(view, 0.4, 5)
+    part = retuning.divide(view, 0.4, 5, 1000)
     assert part.poisoned == 5
     assert len(part.tuning) == round(0.4 * len(view.test)) + 5
     assert len(part.clean.labels) + len(part.tuning) - 5 == len(view.test)
@@ -38,11 +38,15 @@ def test_no_image_is_tuned_on_and_judged_by() -> None:
     assert (part.tuning.labels[-5:] == part.backdoor.labels[0]).all()  # badnets has one target
     tuned = {image.numpy().tobytes() for image in part.tuning.images[-5:]}
     assert not tuned & {image.numpy().tobytes() for image in part.backdoor.images}
+    few = retuning.divide(view, 0.4, 5, 20)
+    assert few.clean.labels.bincount().tolist() == [2] * 10
+    assert len(few.backdoor.labels) == 20
+    assert torch.equal(few.tuning.images, part.tuning.images)
 
 
 def test_before_tuning_the_rates_are_those_of_the_models() -> None:
     view = view_of("clp")
-    part = retuning.divide(view, SMALL["clean_share"], 5)
+    part = retuning.divide(view, SMALL["clean_share"], 5, 2000)
     table = Relearning(epochs=1, **SMALL).run(view).table
     assert table["epoch"].tolist() == [0, 1, 0, 1]
     for name, model in (("defended", view.defended), ("clean model", view.clean_model)):

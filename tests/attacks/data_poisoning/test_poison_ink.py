@@ -6,7 +6,8 @@ import yaml
 
 from bdb import presets
 from bdb.attacks import networks
-from bdb.attacks.data_poisoning.poison_ink import Pair, PoisonInk, edges
+from bdb.attacks.data_poisoning.poison_ink import Pair, PoisonInk
+from bdb.attacks.edges import edges
 from bdb.datasets.augmentation import Augmentation
 from bdb.metrics.quality import psnr
 from bdb.testing import Lab, lab

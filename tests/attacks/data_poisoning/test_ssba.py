@@ -62,8 +62,6 @@ def test_the_change_is_of_each_image_alone() -> None:
 def test_changes_count_once_the_bits_are_read() -> None:
     attack = SampleSpecific(bits=4, width=2, await_iterations=2, ramp_iterations=4)
     hiding = _Hiding(attack)
-    weights = []
-    for read in (0.5, 0.95, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5):
-        hiding.count(torch.tensor(read))
-        weights.append(float(hiding.weight))
+    reads = (0.5, 0.95, *[0.5] * 7)
+    weights = [float(hiding.weight(torch.tensor(read))) for read in reads]
     assert weights == [0, 0, 0, 2.5, 5, 7.5, 10, 10, 10]
