@@ -24,6 +24,7 @@ report: "workflow/report/workflow.rst"
 container: "docker://python:3.11-slim"
 
 
+include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/surrogate.smk"
 include: "workflow/rules/trigger.smk"
