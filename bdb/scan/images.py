@@ -66,11 +66,14 @@ def unlabelled(path: Path, data: DataSpec) -> tuple[list[str], Tensor]:
     """Every PNG and JPEG file in a folder and below, by name: their names, and N x C x H x W.
 
     Raises:
-        DataError: there is none, or one cannot be read.
+        DataError: there is none, one cannot be read, or is no file of the folder's.
     """
     found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(f"{path}: no folder with PNG or JPEG files in it")
+    fence = own.Fence(path)
+    for each in found:
+        fence.file(str(each.relative_to(path)), str(path))
     size = max(_LEAST, *data.shape[1:])
     pixels = raw_files.decode_all(found, size, own.FORMATS)
     shaped = foreign.reshape(ImageSet.whole(pixels, torch.zeros(len(found)).long()), data.shape)
