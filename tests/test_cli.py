@@ -89,6 +89,9 @@ def test_check_prints_the_plan(project: Any) -> None:
 def test_presets_are_put_in_place(project: Any) -> None:
     assert project.bdb("preset", "demo").returncode == 0
     assert (project.folder / "params.yaml").read_text() == presets.text("demo")
+    listed = project.bdb("preset").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == presets.names()
+    assert all(line.endswith(".") for line in listed)
     wrong = project.bdb("preset", "dmeo")
     assert wrong.returncode == 2
     assert "did you mean 'demo'" in wrong.stderr

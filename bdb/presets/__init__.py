@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 from bdb import artifacts
@@ -32,8 +33,11 @@ def put(name: str, path: Path) -> None:
 
 
 def listing() -> str:
-    """Every preset with the first line of its comment."""
+    """Every preset with the first sentence of its comment."""
     width = max(len(name) for name in names())
-    return "\n".join(
-        f"{name:<{width}}  {text(name).splitlines()[0].lstrip('# ')}" for name in names()
-    )
+    return "\n".join(f"{name:<{width}}  {_about(name)}" for name in names())
+
+
+def _about(name: str) -> str:
+    comment = takewhile(lambda line: line.startswith("#"), text(name).splitlines())
+    return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".") + "."
