@@ -174,7 +174,11 @@ class Jobs:
         )
 
     def defend(self, run: Run, defense: str) -> Job:
-        """One cell."""
+        """One cell.
+
+        Raises:
+            ParamsError: there are several clean sets, and the name says none that is needed.
+        """
         folder = layout.cell(run, defense)
         entry = self._entry("defense", defense)
         names = ["predictions.parquet", "scores.parquet", "provenance.json"]
@@ -186,9 +190,12 @@ class Jobs:
         methods = [entry, self._entry("dataset", run.dataset), self._entry("model", run.model)]
         inputs = [*self._prepared(run), *self._victim(run), *features]
         if "clean_set" in entry.can("needs"):
-            given = [each for each in [self.settings.clean_set_of(defense)] if each]
-            inputs += self._elsewhere(given)
-            methods += self._of_elsewhere(given)
+            given = self.settings.clean_set_of(defense)
+            if given is None:
+                example = layout.given(defense, self.settings.clean_sets[0].name)
+                raise ParamsError(f"defend: {defense} has a cell per clean set, as {example}")
+            inputs += self._elsewhere([given])
+            methods += self._of_elsewhere([given])
         return self._job(
             "defend",
             (str(run), defense),

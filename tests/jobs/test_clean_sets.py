@@ -77,6 +77,11 @@ def test_a_cell_hangs_on_its_own_set_and_on_what_victims_are_given() -> None:
     assert "clean_set" not in planned(RESERVED + SEEN).defend(RUN, "clp").params
 
 
+def test_a_cell_that_needs_a_set_is_none_without() -> None:
+    with pytest.raises(ParamsError, match=r"^defend: ft has a cell per clean set, as ft@seen-0.01"):
+        planned(SEEN).defend(RUN, "ft")
+
+
 def test_a_cell_hangs_on_the_fields_of_its_defense() -> None:
     fields = {"ft": {"lr": 0.2}, "own": {"method": "ft", "lr": 0.3}}
     jobs = planned(SEEN, fields, defense=["ft", "own"])
