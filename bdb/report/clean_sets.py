@@ -26,6 +26,7 @@ COLUMNS = [
     *_LINE, "share", "attacks", "seeds",
     *(f"{name}_{which}" for name in RATES for which in _STATISTICS),
 ]  # fmt: skip
+_ASIDE = 1.02
 _DASHES = ("-", "--", ":", "-.")
 
 
@@ -106,7 +107,8 @@ def _looks(found: pd.DataFrame) -> Looks:
 
 def _panel(axes: Axes, rows: pd.DataFrame, rate: str, looks: Looks) -> None:
     colors, marks = looks
-    for (defense, kind), line in rows.groupby(["defense", "kind"], sort=False):
+    lines = list(rows.groupby(["defense", "kind"], sort=False))
+    for order, ((defense, kind), line) in enumerate(lines):
         color = colors[str(defense)]
         if not kind:
             axes.axhline(float(line[f"{rate}_mean"].iloc[0]), color=color, linewidth=1)
@@ -114,8 +116,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, rate: str, looks: Looks) -> None:
         points = line.sort_values("share")
         mean = points[f"{rate}_mean"]
         reach = [mean - points[f"{rate}_low"], points[f"{rate}_high"] - mean]
+        aside = _ASIDE ** (order - len(lines) / 2)  # or intervals would hide each other
         axes.errorbar(
-            points["share"], mean, yerr=np.nan_to_num(reach), color=color, markersize=5,
+            aside * points["share"], mean, yerr=np.nan_to_num(reach), color=color, markersize=5,
             markeredgecolor="white", markeredgewidth=0.6, elinewidth=0.8, capsize=2,
             **marks[str(kind)],
         )  # fmt: skip
