@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import warnings
@@ -129,6 +130,7 @@ def _patience() -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """What an exception says, on one short line."""
     first = (str(error).strip().splitlines() or [""])[0]
+    first = re.sub(r" <\S+ object at 0x\w+>", "", first)
     return first[:200] or type(error).__name__
 
 

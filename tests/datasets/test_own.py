@@ -249,7 +249,10 @@ REFUSED = {
     "damaged": (damaged, "images.npz' cannot be read"),
     "cut": (cut, "train.parquet' cannot be read as Parquet"),
     "unlabelled": (unlabelled, "label -1 is none of its 3 classes"),
-    "no picture": (not_a_picture, "train.parquet, row 0' cannot be read as PNG or JPEG"),
+    "no picture": (
+        not_a_picture,
+        "train.parquet, row 0' cannot be read as PNG or JPEG (cannot identify image file)",
+    ),
     "two columns": (
         two_image_columns,
         "2 columns of images among 'a, b, label'; set `image_column`",
