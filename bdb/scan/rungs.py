@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, cast
 
 from bdb import registry
@@ -10,8 +11,10 @@ from bdb.defenses.base import Defense, Given
 from bdb.models import surgery
 from bdb.models.base import Classifier
 
-# Fields that say how often a detector goes through the network.
-_PASSES = ("restarts", "rounds", "steps")
+# Fields that say how often a detector goes through the network; those of a repair do not count.
+_TIMES = ("restarts", "rounds", "steps")
+_PASSES = "epochs"
+_REPAIR = "unlearning"
 Fields = Mapping[str, dict[str, Any]]
 
 
@@ -53,6 +56,7 @@ def _cost(detector: Defense, given: Given) -> int:
     """Roughly, how many images it looks at."""
     clean = given.clean_set
     count = len(clean) if clean is not None and "clean_set" in detector.needs else 1
-    for name in _PASSES:
-        count *= int(getattr(detector, name, 1))
-    return count
+    fields = detector.model_dump()
+    times = prod(int(fields.get(name, 1)) for name in _TIMES)
+    trained = (n for n in fields if n.endswith(_PASSES) and not n.startswith(_REPAIR))
+    return count * times * max(1, sum(fields[name] for name in trained))
