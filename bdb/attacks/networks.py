@@ -14,10 +14,11 @@ from bdb.datasets.augmentation import Augmentation
 from bdb.models.unet import convs
 from bdb.training import device as devices
 from bdb.training import seeds
-from bdb.training.batches import Step
+from bdb.training.batches import Step, to_bytes, to_float
 from bdb.training.recipes import Recipe
 
 _READ = 4  # side of the map that a decoder reads its outputs from
+_SLICE = 16  # images whose maps stay in the cache of a CPU
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -105,6 +106,22 @@ def unpack(make: Callable[[], Net], state: State, name: str) -> Net:
     net.load_state_dict(weights, assign=True)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.eval()
+
+
+def stamped(make: Callable[..., Tensor], *images: Tensor) -> Tensor:
+    """What networks make of images, a slice after the other on a CPU, which is faster.
+
+    Args:
+        make: takes floats in [0, 1], n x C x H x W, for each of the images, and gives the like.
+        images: uint8, N x C x H x W each.
+
+    Returns:
+        uint8, N x C x H x W.
+    """
+    size = _SLICE if images[0].device.type == "cpu" else max(1, len(images[0]))
+    slices = zip(*(each.split(size) for each in images), strict=True)
+    with torch.no_grad():
+        return torch.cat([to_bytes(make(*map(to_float, parts))) for parts in slices])
 
 
 def as_stored(images: Tensor) -> Tensor:

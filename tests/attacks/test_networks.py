@@ -8,6 +8,7 @@ from bdb.attacks import networks, poisoning
 from bdb.models.unet import UNet
 from bdb.testing import make_context
 from bdb.training import seeds
+from bdb.training.batches import to_bytes, to_float
 
 SHAPES = [(1, 28, 28), (3, 20, 40), (3, 5, 7), (3, 1, 1), (1, 64, 64)]
 
@@ -67,3 +68,13 @@ def test_pixels_are_rounded_and_clamped_but_gradients_pass() -> None:
     kept.sum().backward()  # type: ignore[no-untyped-call]
     assert pixels.grad is not None
     assert pixels.grad.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 37])
+def test_slices_are_stamped_as_the_whole(count: int) -> None:
+    draws = torch.Generator().manual_seed(0)
+    first, second = torch.randint(256, (2, count, 3, 8, 8), generator=draws).to(torch.uint8)
+    made = networks.stamped(lambda one, other: (one + other) / 2, first, second)
+    whole = to_bytes((to_float(first) + to_float(second)) / 2)
+    assert made.dtype == torch.uint8
+    assert torch.equal(made, whole)

@@ -16,7 +16,7 @@ from bdb.datasets.augmentation import Augmentation
 from bdb.method import Paper
 from bdb.models.unet import UNet
 from bdb.registry import register
-from bdb.training.batches import Batch, to_bytes, to_float
+from bdb.training.batches import Batch
 
 _BETAS = (0.5, 0.999)
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -75,9 +75,7 @@ class PoisonInk(DataPoisoning):
     ) -> Tensor:
         """Draw each image's edges, and hide them in it."""
         pair = networks.unpack(lambda: Pair(images.shape[1], self.width), state, "pair")
-        clean = to_float(images)
-        with torch.no_grad():
-            return to_bytes(pair.hide(clean, self.ink(clean)))
+        return networks.stamped(lambda clean: pair.hide(clean, self.ink(clean)), images)
 
     def ink(self, images: Tensor) -> Tensor:
         """What the ink on the edges of images takes from white: float32 in [0, 1], N x C x H x W.

@@ -14,7 +14,7 @@ from bdb.attacks.base import AttackContext, DataPoisoning, Role, State
 from bdb.method import Paper
 from bdb.models.unet import UNet
 from bdb.registry import register
-from bdb.training.batches import Batch, to_bytes, to_float
+from bdb.training.batches import Batch
 
 _SPREAD = 16  # side of the map that the bits are spread over before it is fitted to the image
 _READ = 0.9  # share of bits read back from which on the change is made small
@@ -69,8 +69,9 @@ class SampleSpecific(DataPoisoning):
     ) -> Tensor:
         """Hide the bits."""
         pair = self.load(state, images.shape[1])
-        with torch.no_grad():
-            return to_bytes(pair.hide(to_float(images), state["bits"].expand(len(images), -1)))
+        return networks.stamped(
+            lambda clean: pair.hide(clean, state["bits"].expand(len(clean), -1)), images
+        )
 
     def load(self, state: State, channels: int) -> Pair:
         """Encoder and decoder as they were trained."""

@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, relu
 
+from bdb.attacks import networks
 from bdb.attacks.base import AttackContext, Controller, CrossTrained, Role, State
 from bdb.method import Paper, Trace
 from bdb.registry import register
-from bdb.training import device as devices
 from bdb.training import loop, seeds
-from bdb.training.loop import Batch, to_bytes, to_float
+from bdb.training.loop import Batch
 from bdb.training.recipes import Recipe
 
 _BETAS = (0.5, 0.9)
@@ -53,12 +53,12 @@ class InputAware(CrossTrained):
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
     ) -> Tensor:
         """Put on each image its own trigger; on cover samples that of another image."""
-        clean = to_float(images)
-        others = to_float(state["others"])
-        sources = others[ids % len(others)] if role == "cover" else clean
+        others = state["others"]
+        sources = others[ids % len(others)] if role == "cover" else images
         mask, pattern = self._load(state, "mask"), self._load(state, "pattern")
-        with torch.no_grad():
-            return to_bytes(torch.lerp(clean, pattern(sources), mask(sources)))
+        return networks.stamped(
+            lambda clean, source: torch.lerp(clean, pattern(source), mask(source)), images, sources
+        )
 
     def begin(self, context: AttackContext) -> Controller:
         """Train the mask; the pattern learns together with the victim."""
@@ -70,12 +70,8 @@ class InputAware(CrossTrained):
         return Generator(channels, 1 if sharp else channels, self.width, sharp=sharp)
 
     def _load(self, state: State, part: Part) -> Generator:
-        prefix = f"{part}."
-        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        with torch.device("meta"):
-            net = self.generator(part, state["others"].shape[1])
-        net.load_state_dict(weights, assign=True)
-        return net.eval()
+        channels = state["others"].shape[1]
+        return networks.unpack(lambda: self.generator(part, channels), state, part)
 
 
 class _Generating(Controller):
@@ -104,13 +100,8 @@ class _Generating(Controller):
 
     def state(self) -> State:
         """Both generators' weights, and the images whose triggers cover samples carry."""
-        nets = {"mask": self.mask, "pattern": self.pattern}
-        weights = {
-            f"{part}.{name}": tensor.contiguous()
-            for part, net in nets.items()
-            for name, tensor in net.state_dict().items()
-        }
-        return {**weights, "others": self.uncrossed(_OTHERS)}
+        nets = networks.pack(mask=self.mask, pattern=self.pattern)
+        return {**nets, "others": self.uncrossed(_OTHERS)}
 
     def _trigger(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch with its triggers, and how much more alike these are than their images."""
@@ -164,10 +155,10 @@ class _Generating(Controller):
         return self.attack.mask_weight * excess + self.attack.diversity_weight * alike
 
     def _build(self, part: Part) -> Generator:
-        with seeds.isolated(seeds.derive(self.context.seed, "attack", self.attack.name, part)):
-            net = self.attack.generator(part, self.context.data.shape[0])
-        devices.place(net, self.context.device)
-        return net
+        channels = self.context.data.shape[0]
+        return networks.build(
+            lambda: self.attack.generator(part, channels), self.context, self.attack.name, part
+        )
 
 
 class Generator(nn.Sequential):

@@ -15,7 +15,7 @@ from bdb.method import Paper
 from bdb.models.unet import UNet
 from bdb.registry import register
 from bdb.training import adversarial, balancing
-from bdb.training.batches import Batch, to_bytes, to_float
+from bdb.training.batches import Batch
 
 _GAIN = 4.0  # of the generator's outputs, so that even fresh weights make a noise that shows
 
@@ -50,8 +50,7 @@ class Lira(LossPoisoning):
     ) -> Tensor:
         """Add the noise that the generator makes of each image."""
         generator = networks.unpack(lambda: self.generator(images.shape[1]), state, "generator")
-        with torch.no_grad():
-            return to_bytes(self.trigger(generator, to_float(images)))
+        return networks.stamped(lambda clean: self.trigger(generator, clean), images)
 
     def begin(self, context: AttackContext) -> Controller:
         """Let generator and victim learn in turn."""
