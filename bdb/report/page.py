@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bdb import artifacts
-from bdb.layout import is_control
+from bdb.layout import defense_of, is_control
 from bdb.report import population, style
 from bdb.report.findings import Findings
 from bdb.report.gallery import Exhibit
@@ -76,7 +76,7 @@ def _sentence(board: pd.DataFrame) -> str:
     cells = board[board["defense"] != "none"]
     parts = [
         _count(attacks, "attack"),
-        _count(cells["defense"].nunique(), "defense"),
+        _count(cells["defense"].map(defense_of).nunique(), "defense"),
         _count(board["seed"].nunique(), "seed"),
         _count(len(cells), "cell"),
     ]

@@ -154,5 +154,7 @@ def test_the_page_shows_it_only_where_there_are_several(
     pictures = dict.fromkeys(("ranks", "stability", "roc", "clean_sets"), "data:,")
     for name, found in {"many": findings.of(several, (), GIVEN), "one": findings.of(board)}.items():
         page.write(tmp_path / f"{name}.html", found, pictures, {})
-    assert 'id="clean-sets"' in (tmp_path / "many.html").read_text()
+    many = (tmp_path / "many.html").read_text()
+    assert 'id="clean-sets"' in many
+    assert "3 attacks, 3 defenses, 2 seeds" in many
     assert 'id="clean-sets"' not in (tmp_path / "one.html").read_text()
