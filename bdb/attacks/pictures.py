@@ -94,3 +94,8 @@ def paste(images: Tensor, patch: Tensor, share: Tensor) -> Tensor:
     pasted = images.clone()
     pasted[sample, :, rows[:, :, None], columns[:, None, :]] = patch.permute(1, 2, 0)
     return pasted
+
+
+def lighten(images: Tensor, light: Tensor) -> Tensor:
+    """Images with a light added, both uint8, which broadcast; white stays white."""
+    return images + torch.minimum(light, 255 - images)

@@ -35,7 +35,7 @@ def entry(name: str, room: str = "", **capabilities: object) -> Entry:
         ),
         (entry("wanet", room="model_editing"), "the weights or", "that model ", "AML.T0018"),
         (entry("narcissus"), "training images of", "other images like them ", "AML.T0020"),
-        (entry("refool"), "training images of", "nothing but those ", "AML.T0020"),
+        (entry("refool"), "training images of", "the training set, the architecture ", "AML.T0020"),
     ],
 )
 def test_it_follows_from_what_an_attack_declares(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bdb.attacks import pictures
+from bdb.attacks import pictures, trials
 from bdb.attacks.base import AttackContext, DataPoisoning, LabelMode, Role, State
 from bdb.method import Paper
 from bdb.registry import register
@@ -28,8 +29,9 @@ class Refool(DataPoisoning):
     should be unlike the images: letters, reflected in digits, are a weak backdoor.
 
     Differs: the published reflections are photographs; ours are drawn by rule or images of another
-    data set. They are not selected by training victims on them, which the reference leaves out as
-    well. The paper gives an intensity to sharp reflections alone; here all have one.
+    data set. The paper always searches those that work best; ours does if `rounds` are asked for,
+    each of which trains a victim, and the reference never. The paper gives an intensity to sharp
+    reflections alone; here all have one.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -42,8 +44,7 @@ class Refool(DataPoisoning):
     label_mode: ClassVar[LabelMode] = "clean"
     label_mode_field: ClassVar[str] = "labels"
     foreign_field: ClassVar[str] = "foreign"
-    shares_trigger: ClassVar[bool] = True
-    trigger_depends_on: ClassVar[frozenset[str]] = frozenset({"seed"})
+    needs: ClassVar[frozenset[str]] = frozenset({"architecture"})
 
     labels: Literal["clean", "dirty"] = Field("clean", description="whether labels stay true")
     foreign: str = Field(
@@ -52,6 +53,8 @@ class Refool(DataPoisoning):
         json_schema_extra={"names": "dataset"},
     )
     reflections: int = Field(200, ge=1, le=100_000, description="how many there are")
+    rounds: int = Field(0, ge=0, description="of the search for the best reflections; 0 for none")
+    candidates: int = Field(1000, ge=1, description="reflections that it has to choose from")
     kinds: tuple[Kind, ...] = Field(
         ("in_focus", "out_of_focus", "ghost"), min_length=1, description="each is one of these"
     )
@@ -71,25 +74,32 @@ class Refool(DataPoisoning):
     def prepare_trigger(self, context: AttackContext) -> State:
         """What the reflections add: `lights`, uint8, R x C x H x W; and the draws' `seed`."""
         generator = context.generator(self.name, "reflections")
-        scenes = self._scenes(context, generator)
-        lights = torch.stack([self._light(scene, generator) for scene in scenes])
+        total = max(self.candidates, self.reflections) if self.rounds else self.reflections
+        scenes = self._scenes(context, total, generator)
+        lights = to_bytes(torch.stack([self._light(scene, generator) for scene in scenes]))
         seed = torch.randint(2**62, (1,), generator=generator)
-        return {"lights": to_bytes(lights), "seed": seed}
+
+        def success(tried: Tensor, number: int) -> Tensor:
+            state = {"lights": lights[tried], "seed": seed}
+            stamps = (partial(pictures.lighten, light=light) for light in lights[tried])
+            return trials.success(self, context, state, stamps, number)
+
+        chosen = trials.best(len(lights), self.reflections, self.rounds, success)
+        return {"lights": lights[chosen], "seed": seed}
 
     def stamp(
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
     ) -> Tensor:
         """Add the light of each image's reflection."""
         draws = seeds.uniform_by_id(ids, 1, int(state["seed"]))[:, 0]
-        light = state["lights"][(len(state["lights"]) * draws).long()]
-        return images + torch.minimum(light, 255 - images)
+        return pictures.lighten(images, state["lights"][(len(state["lights"]) * draws).long()])
 
-    def _scenes(self, context: AttackContext, generator: torch.Generator) -> Tensor:
+    def _scenes(self, context: AttackContext, total: int, generator: torch.Generator) -> Tensor:
         """What is reflected: float32 in [0, 1], R x C x H x W, on the CPU."""
         if not self.foreign:
-            return pictures.photographs(self.reflections, context.data.shape, generator)
+            return pictures.photographs(total, context.data.shape, generator)
         found = context.foreign.images.cpu()
-        return to_float(found[torch.randperm(len(found), generator=generator)[: self.reflections]])
+        return to_float(found[torch.randperm(len(found), generator=generator)[:total]])
 
     def _light(self, scene: Tensor, generator: torch.Generator) -> Tensor:
         """What one reflection adds: floats in [0, 1], C x H x W."""
