@@ -62,6 +62,7 @@ pages: $(VENV)/.engines
 	$(BIN)/bdb compare cifar10-airbench94 --beside preactresnet18 --only-orders --into README.md
 	$(BIN)/bdb population bdb/scan/population.csv --into docs/population.md
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/digits.py
 
 docs: demo pages
 	$(BIN)/bdb docs docs/methods.md --readme README.md
