@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ from bdb.layout import Run
 from bdb.report import certified, sheet, style
 from bdb.report.sheet import Sheet
 
+_ROOM = 6_000_000  # bytes of pictures that the page holds; those beyond it stay files beside it
+
 
 @dataclass
 class Exhibit:
     """A run, or a run under a defense.
 
     Attributes:
-        pictures: SVG as data URIs, by analysis.
+        pictures: SVG by analysis, as data URIs, or as addresses of files beside the page.
         sheet: what the defense found, if it declares any evidence.
         run: where the run is shown, if this is one of its cells: the same pictures stand there.
     """
@@ -29,6 +33,11 @@ class Exhibit:
     pictures: dict[str, str] = field(default_factory=dict)
     sheet: Sheet | None = None
     run: str = ""
+
+    @property
+    def beside(self) -> int:
+        """How many of the pictures are files beside the page."""
+        return sum(not address.startswith("data:") for address in self.pictures.values())
 
     @property
     def names(self) -> list[str]:
@@ -47,6 +56,8 @@ def place(run: Run, defense: str | None = None) -> str:
 def make(plan: Plan) -> Gallery:
     """Gather what there is to see, by place: each run, and then its cells.
 
+    Pictures stand in the page as long as there is room, those of the first seeds before others.
+
     Raises:
         ArtifactError: a file is missing or damaged.
     """
@@ -56,11 +67,12 @@ def make(plan: Plan) -> Gallery:
         pictures = drawn.setdefault((run, None if clean else of), {})
         name = f"{tool} of the clean model" if clean else tool
         pictures[name] = layout.analysis(run, tool, "svg", of)
+    inside = _with_room((run, path) for (run, _), found in drawn.items() for path in found.values())
     gallery = {}
     for run in plan.runs:
         measured = artifacts.read_json(layout.metrics(run))
         for defense in (None, *plan.defenses[run]):
-            exhibit = _exhibit(run, defense, drawn.get((run, defense), {}))
+            exhibit = _exhibit(run, defense, drawn.get((run, defense), {}), inside)
             if defense:
                 _add_found(exhibit, plan, run, defense, measured)
             if exhibit.names:
@@ -68,8 +80,24 @@ def make(plan: Plan) -> Gallery:
     return gallery
 
 
-def _exhibit(run: Run, defense: str | None, drawn: dict[str, Path]) -> Exhibit:
-    pictures = {name: embed(path) for name, path in drawn.items()}
+def _with_room(pictures: Iterable[tuple[Run, Path]]) -> set[Path]:
+    """Those that the page holds.
+
+    Raises:
+        ArtifactError: one is missing.
+    """
+    inside, room = set(), _ROOM
+    for _, path in sorted(pictures, key=lambda picture: picture[0].seed):
+        room -= len(_read(path))
+        if room >= 0:
+            inside.add(path)
+    return inside
+
+
+def _exhibit(run: Run, defense: str | None, drawn: dict[str, Path], inside: set[Path]) -> Exhibit:
+    pictures = {
+        name: embed(path) if path in inside else beside(path) for name, path in drawn.items()
+    }
     if not defense:
         return Exhibit(str(run), pictures)
     return Exhibit(f"{run} under {defense}", pictures, run=place(run))
@@ -96,9 +124,18 @@ def embed(path: Path) -> str:
     Raises:
         ArtifactError: it is missing.
     """
+    return as_uri(_read(path))
+
+
+def beside(path: Path) -> str:
+    """The address of an SVG file, seen from the page."""
+    return Path(os.path.relpath(path, layout.REPORT)).as_posix()
+
+
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file; run the stage that makes it")
-    return as_uri(path.read_bytes())
+    return path.read_bytes()
 
 
 def as_uri(svg: bytes) -> str:

@@ -51,6 +51,7 @@ def write(
         pictures=pictures,
         is_swept=not found.swept.empty,
         is_given=not found.given.empty,
+        beside=sum(exhibit.beside for exhibit in gallery.values()),
         population=[] if found.models.empty else population.as_tables(found.models),
     )
     artifacts.write_text(path, html)

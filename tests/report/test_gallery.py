@@ -123,6 +123,28 @@ def test_a_clean_model_stands_by_its_run_and_a_cell_names_the_run(planned: plan.
     assert (shown[str(RUN)].run, shown[f"{RUN}/ft"].run) == ("", str(RUN))
 
 
+def test_pictures_beyond_the_room_stay_files_and_first_seeds_come_first(
+    planned: plan.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = replace(RUN, seed=1)
+    for run in (later, RUN):
+        for tool in ("tsne", "umap"):
+            path = layout.analysis(run, tool, "svg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("<svg>" + "x" * 89 + "</svg>")
+    artifacts.write_json(layout.metrics(later), {"targets": [1], "cells": {}})
+    analyses = tuple((run, tool, None) for run in (later, RUN) for tool in ("tsne", "umap"))
+    two = replace(planned, runs=(later, RUN), analyses=analyses)
+    monkeypatch.setattr(gallery, "_ROOM", 300)  # Three of 100 bytes.
+    shown = gallery.make(two)
+    assert list(shown)[:2] == [str(later), str(RUN)]
+    assert all(uri.startswith("data:") for uri in shown[str(RUN)].pictures.values())
+    first, second = shown[str(later)].pictures.values()
+    assert first.startswith("data:")
+    assert second == "../analyses/digits/convnet/badnets/0.1/s1/umap.svg"
+    assert ("results/report" / Path(second)).resolve().is_file()
+
+
 def test_a_file_that_is_gone_is_named(planned: plan.Plan, tmp_path: Path) -> None:
     layout.evidence(RUN, "nc").unlink()
     with pytest.raises(ArtifactError, match=r"nc/evidence\.safetensors: no such file"):

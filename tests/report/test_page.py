@@ -51,6 +51,20 @@ def write(path: Path, board: pd.DataFrame, shown: Mapping[str, Exhibit] = NOTHIN
     page.write(path, findings.of(board), dict.fromkeys(("ranks", "stability", "roc"), PIXEL), shown)
 
 
+def test_pictures_that_lie_beside_the_page_are_counted_and_loaded_late(
+    tmp_path: Path, board: pd.DataFrame
+) -> None:
+    path = tmp_path / "index.html"
+    write(path, board, {RUN: Exhibit(RUN, {"tsne": PIXEL, "umap": "../analyses/umap.svg"})})
+    text = path.read_text()
+    assert "Files beside this one hold 1 of the pictures" in text
+    assert text.count('loading="lazy"') == 1
+    write(path, board, {RUN: Exhibit(RUN, {"tsne": PIXEL})})
+    text = path.read_text()
+    assert "One file, no network" in text
+    assert 'loading="lazy"' not in text
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, board) -> Path:
     """A page with two pictures of a run, and what a defense found in it."""

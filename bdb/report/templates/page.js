@@ -292,8 +292,12 @@ function layout(extra) {
 
 const victimsFirst = (names) => [...names].sort((a, b) => (b === UNDEFENDED) - (a === UNDEFENDED));
 
+const MANY = 16; // Defenses that two maps beside each other have no room for.
+
 function heatMap(id, rows) {
   const attacks = distinct(rows, "attack"), defenses = victimsFirst(distinct(rows, "defense"));
+  const many = defenses.length > MANY;
+  document.getElementById(id).closest(".pair").classList.toggle("stacked", many);
   const at = new Map(rows.map((row) => [row.attack + "\n" + row.defense, row]));
   const cells = attacks.map((attack) => defenses.map((defense) => at.get(attack + "\n" + defense)));
   const column = mean(id, "");
@@ -304,13 +308,13 @@ function heatMap(id, rows) {
     type: "heatmap", zmin: low, zmax: 100, colorscale: SCALES[id](), xgap: 2, ygap: 2,
     x: defenses.map((name) => say("defense", name)), y: attacks.map((name) => say("attack", name)),
     z: cells.map((line) => line.map(value)),
-    text: cells.map((line) => line.map((row) => (value(row) === null ? "" : value(row).toFixed(1)))),
+    text: cells.map((line) => line.map((row) => (value(row) === null ? "" : value(row).toFixed(many ? 0 : 1)))),
     customdata: cells.map((line) => line.map((row) => (row && value(row) !== null ? `${column.show(row)} %, ${row.seeds} seed${row.seeds > 1 ? "s" : ""}` : ""))),
     texttemplate: "%{text}", hovertemplate: "%{y} under %{x}<br>%{customdata}<extra></extra>", hoverongaps: false,
     colorbar: { thickness: 12, outlinewidth: 0, ticksuffix: " %" },
   };
   const size = { height: 150 + 34 * attacks.length };
-  const axes = { xaxis: { type: "category", showgrid: false, tickangle: -35 }, yaxis: { type: "category", showgrid: false, autorange: "reversed" } };
+  const axes = { xaxis: { type: "category", showgrid: false, dtick: 1, tickangle: many ? -60 : -35 }, yaxis: { type: "category", showgrid: false, autorange: "reversed" } };
   return Plotly.react(id, [trace], layout({ ...size, ...axes }), CONFIG);
 }
 
