@@ -314,6 +314,7 @@ def test_several_train_at_once(subject: training.Subject, rows: list[dict[str, A
     assert common.value(found["throughput"]) > 0
 
 
+@pytest.mark.evidence
 @pytest.mark.slow
 def test_jobs_run_in_a_folder_of_their_own(tmp_path: Path) -> None:
     args = defenses.options().parse_args(["--defense", "ac", "--epochs", "1"])

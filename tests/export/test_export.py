@@ -90,6 +90,7 @@ assert "bdb" not in sys.modules
 """
 
 
+@pytest.mark.evidence
 def test_a_program_answers_the_same_without_bdb(made: Any) -> None:
     folder, model = export(made, "set", RUN, "shown"), export(made, "model", RUN, "victim.pt2")
     for split, where in (("test", folder), ("triggered", folder / "triggered")):

@@ -99,6 +99,7 @@ def same(board: pd.DataFrame) -> bool:
     return len(ours) == 3
 
 
+@pytest.mark.evidence
 def test_a_run_that_was_exported_and_imported_is_the_same_run(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def test_triggered_inputs_are_flagged(badnets: Lab) -> None:
     assert hit.mean() > missed.mean() + 1.5
 
 
+@pytest.mark.evidence
 @pytest.mark.slow
 def test_poisoned_samples_are_flagged_and_nothing_is_trained(
     badnets: Lab, monkeypatch: pytest.MonkeyPatch
@@ -53,6 +54,7 @@ def test_poisoned_samples_are_flagged_and_nothing_is_trained(
     assert len(table) == len(judged) * len(train)
 
 
+@pytest.mark.evidence
 def test_scores_are_written_and_said(tmp_path: Path, badnets: Lab) -> None:
     models.save(tmp_path / "model.safetensors", badnets.model)
     put(tmp_path / "train", badnets.train_set[torch.arange(150)], NAMES)

@@ -117,6 +117,7 @@ def test_other_readers_take_their_files(tmp_path: Path, badnets: Lab) -> None:
     assert sorted(read.images.labels.tolist()) == sorted(some(12).labels.tolist())
 
 
+@pytest.mark.evidence
 def test_pictures_are_written_where_they_are_wanted(tmp_path: Path, badnets: Lab) -> None:
     models.save(tmp_path / "model.safetensors", badnets.model)
     models.save(tmp_path / "clean.safetensors", lab("none", 0.0).model)

@@ -123,6 +123,7 @@ def test_a_changed_field_replans_its_cells_alone(done: Any) -> None:
     assert done.planned() == {}
 
 
+@pytest.mark.evidence
 def test_a_tool_that_is_told_to_looks_at_defended_and_clean_models_too(done: Any) -> None:
     done.params["analyses"] = {"triggers": {"of": ["victim", "clean_model", "defended"]}}
     done.save()

@@ -83,6 +83,7 @@ def test_sync_and_a_lost_record_leave_both_engines_idle(made: Any) -> None:
     assert made.is_clean()
 
 
+@pytest.mark.evidence
 def test_dvc_shows_what_a_parameter_changes(made: Any) -> None:
     assert "asr" in ran(made, "metrics", "show")
     with changed_rate(made, 0.3):
@@ -112,6 +113,7 @@ def test_the_plots_are_pictures_that_need_no_network(made: Any) -> None:
     shutil.rmtree(made.folder / "shown")
 
 
+@pytest.mark.evidence
 def test_an_experiment_computes_its_defense_alone(made: Any) -> None:
     before = (made.folder / "results/metrics.json").read_text()
     made.forget_logs()
@@ -124,6 +126,7 @@ def test_an_experiment_computes_its_defense_alone(made: Any) -> None:
     assert made.is_clean()
 
 
+@pytest.mark.evidence
 def test_a_comment_computes_nothing(made: Any) -> None:
     with edited(
         made.folder / "bdb/attacks/data_poisoning/badnets.py",

@@ -64,6 +64,7 @@ def test_the_page_shows_it_with_the_true_target(done: Any) -> None:
     assert f'id="{RUN}/strip"' not in page
 
 
+@pytest.mark.evidence
 def test_both_engines_restore_it(done: Any) -> None:
     path = cell(done, "nc") / "evidence.safetensors"
     before = path.read_bytes()

@@ -76,6 +76,7 @@ def test_after_sync(made: Any) -> None:
     assert opened(made) == before
 
 
+@pytest.mark.evidence
 def test_after_dvc_repro_and_checkout(made: Any) -> None:
     before = opened(made)
     for _ in range(2):  # The second time DVC could restore what the first one ran.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 from bdb.testing import digits
@@ -23,6 +24,7 @@ def write_images(folder: Path) -> None:
             image.save(place / f"{number}.{suffix}")
 
 
+@pytest.mark.evidence
 def test_a_folder_of_images_runs_through_the_dag(project: Any, tmp_path: Path) -> None:
     write_images(tmp_path / "mine")
     project.params["grid"] |= {"dataset": ["folder"], "defense": [], "analysis": ["confusion"]}

@@ -161,6 +161,7 @@ def test_an_attack_of_another_package_runs_through_the_dag(project: Any, tmp_pat
     assert victim["asr"] > 0.9
 
 
+@pytest.mark.evidence
 def test_an_analysis_of_another_package_draws_every_cell(project: Any, tmp_path: Path) -> None:
     install(tmp_path / "site", "analyses", "moved", ANALYSIS)
     project.search(tmp_path / "site")

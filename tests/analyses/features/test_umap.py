@@ -10,6 +10,7 @@ from bdb.errors import ParamsError
 from bdb.testing import lab
 
 
+@pytest.mark.evidence
 def test_groups_that_lie_apart_stay_apart() -> None:
     """Two clouds: the embedding's larger axis parts them without a mistake."""
     pytest.importorskip("umap")
@@ -43,6 +44,7 @@ def _at_home(table: pd.DataFrame) -> float:
     return float((distances.argmin(1) == triggered["label"]).mean())
 
 
+@pytest.mark.evidence
 def test_few_points_are_embedded_all_the_same(view_of) -> None:
     pytest.importorskip("umap")
     table = UMAP(clean=10, triggered=1, classes=2).run(view_of("badnets")).table
