@@ -47,14 +47,14 @@ def choose(view: AnalysisView, count: int, *names: object) -> Choice:
         ParamsError: of these none is of a class that the trigger is meant for.
     """
     rows = spread(view.test.labels, count, view.generator(*names)).sort().values
-    whole = {name: tensor.cpu() for name, tensor in vars(view.triggered).items()}
-    mine = torch.isin(whole["ids"], rows) & whole["is_source"]
+    whole = view.triggered.to("cpu")
+    mine = torch.isin(whole.ids, rows) & whole.is_source
     if not mine.any():
         raise ParamsError(
             f"attack: of {len(rows)} test images none is of a class that {view.run.attack} is "
             "meant for"
         )
-    triggered = Triggered(**{name: tensor[mine] for name, tensor in whole.items()})
+    triggered = Triggered(**{name: tensor[mine] for name, tensor in vars(whole).items()})
     return Choice(view.test.to("cpu")[rows], triggered, torch.searchsorted(rows, triggered.ids))
 
 

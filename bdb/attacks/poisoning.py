@@ -41,6 +41,10 @@ class Triggered:
     targets: Tensor
     is_source: Tensor
 
+    def to(self, device: torch.device | str) -> Triggered:
+        """The same images on another device."""
+        return Triggered(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Poison:

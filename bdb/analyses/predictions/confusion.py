@@ -31,17 +31,21 @@ class Confusion(OfPredictions):
 
     def run(self, view: AnalysisView) -> Picture:
         """Count what the victim takes each class for."""
+        triggered = view.triggered.to("cpu")
+        answers = [common.predictions(view, each.images) for each in (view.test, triggered)]
         counts = {
-            "clean": _count(view, view.test.images, view.test.labels),
-            "triggered": _count(view, view.triggered.images, view.triggered.labels),
+            "clean": _count(view, view.test.labels, answers[0]),
+            "triggered": _count(view, triggered.labels, answers[1]),
         }
-        return Picture(_draw(view, counts), _table(counts))
+        hit = answers[1] == triggered.targets
+        asr = float(hit[triggered.is_source].float().mean())
+        return Picture(_draw(view, counts, asr), _table(counts))
 
 
-def _count(view: AnalysisView, images: Tensor, labels: Tensor) -> np.ndarray:
+def _count(view: AnalysisView, labels: Tensor, answers: Tensor) -> np.ndarray:
     """Images by true and predicted class: int64, K x K."""
     classes = view.data.num_classes
-    cells = labels.cpu() * classes + common.predictions(view, images)
+    cells = labels.cpu() * classes + answers
     return cells.bincount(minlength=classes**2).reshape(classes, classes).numpy()
 
 
@@ -67,12 +71,9 @@ def _table(counts: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _draw(view: AnalysisView, counts: dict[str, np.ndarray]) -> Figure:
+def _draw(view: AnalysisView, counts: dict[str, np.ndarray], asr: float) -> Figure:
     classes = view.data.num_classes
     side = min(max(2.6, 0.36 * classes), 6.0)
-    stamped = {name: tensor.cpu() for name, tensor in vars(view.triggered).items()}
-    hit = common.predictions(view, stamped["images"]) == stamped["targets"]
-    asr = float(hit[stamped["is_source"]].float().mean())
     accuracy = counts["clean"].trace() / max(counts["clean"].sum(), 1)
     titles = (f"clean: {accuracy:.1%} right", f"triggered: {asr:.1%} as the target")
     with style.context():
