@@ -67,12 +67,13 @@ def make(plan: Plan) -> Gallery:
         pictures = drawn.setdefault((run, None if clean else of), {})
         name = f"{tool} of the clean model" if clean else tool
         pictures[name] = layout.analysis(run, tool, "svg", of)
-    inside = _with_room((run, path) for (run, _), found in drawn.items() for path in found.values())
+    addresses = _placed((run, path) for (run, _), found in drawn.items() for path in found.values())
     gallery = {}
     for run in plan.runs:
         measured = artifacts.read_json(layout.metrics(run))
         for defense in (None, *plan.defenses[run]):
-            exhibit = _exhibit(run, defense, drawn.get((run, defense), {}), inside)
+            shown = drawn.get((run, defense), {})
+            exhibit = _exhibit(run, defense, {name: addresses[shown[name]] for name in shown})
             if defense:
                 _add_found(exhibit, plan, run, defense, measured)
             if exhibit.names:
@@ -80,24 +81,20 @@ def make(plan: Plan) -> Gallery:
     return gallery
 
 
-def _with_room(pictures: Iterable[tuple[Run, Path]]) -> set[Path]:
-    """Those that the page holds.
+def _placed(pictures: Iterable[tuple[Run, Path]]) -> dict[Path, str]:
+    """The address of each: it stands in the page, or beside it where there is no room.
 
     Raises:
         ArtifactError: one is missing.
     """
-    inside, room = set(), _ROOM
+    addresses, room = {}, _ROOM
     for _, path in sorted(pictures, key=lambda picture: picture[0].seed):
-        room -= len(_read(path))
-        if room >= 0:
-            inside.add(path)
-    return inside
+        room -= _existing(path).stat().st_size
+        addresses[path] = embed(path) if room >= 0 else beside(path)
+    return addresses
 
 
-def _exhibit(run: Run, defense: str | None, drawn: dict[str, Path], inside: set[Path]) -> Exhibit:
-    pictures = {
-        name: embed(path) if path in inside else beside(path) for name, path in drawn.items()
-    }
+def _exhibit(run: Run, defense: str | None, pictures: dict[str, str]) -> Exhibit:
     if not defense:
         return Exhibit(str(run), pictures)
     return Exhibit(f"{run} under {defense}", pictures, run=place(run))
@@ -124,7 +121,7 @@ def embed(path: Path) -> str:
     Raises:
         ArtifactError: it is missing.
     """
-    return as_uri(_read(path))
+    return as_uri(_existing(path).read_bytes())
 
 
 def beside(path: Path) -> str:
@@ -132,10 +129,10 @@ def beside(path: Path) -> str:
     return Path(os.path.relpath(path, layout.REPORT)).as_posix()
 
 
-def _read(path: Path) -> bytes:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file; run the stage that makes it")
-    return path.read_bytes()
+    return path
 
 
 def as_uri(svg: bytes) -> str:
