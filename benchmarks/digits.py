@@ -24,7 +24,8 @@ MARKER = "digits"
 
 def text(summary: pd.DataFrame) -> str:
     """The tables, and the strengths that they are of, as Markdown."""
-    cells = summary[summary["defense"].map(repairs).astype(bool)].assign(
+    # What judges the model alone gives no image another answer.
+    cells = summary[summary["defense"].map(stage) != "model-level"].assign(
         stopped=(summary["asr_mean"] < STOPPED) & (summary["c_acc_loss_mean"] <= KEPT),
     )
     seeds = int(cells["seeds"].max())
@@ -44,11 +45,16 @@ def text(summary: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def repairs(name: str) -> bool:
-    """Whether images get another answer: not under a defense that judges the model alone."""
+def stage(name: str) -> str:
+    """When a defense acts, as people write it; empty of no defense."""
     if name == UNDEFENDED:
-        return True
-    return cast(type[Defense], registry.get("defense", name)).stage != "model_level"
+        return ""
+    return cast(type[Defense], registry.get("defense", name)).stage.replace("_", "-")
+
+
+def titled(name: str) -> str:
+    """A defense as people call it."""
+    return "no defense" if name == UNDEFENDED else name
 
 
 def frequent(cells: pd.DataFrame, what: str, of: str) -> list[str]:
@@ -66,34 +72,24 @@ def by_attack(cells: pd.DataFrame, defenses: list[str]) -> str:
         shown = [shown_as(group[group["defense"] == name]) for name in defenses]
         rows.append([f"{attack}{failed}", tables.ratio(float(str(ratio))), *shown])
     rows.sort(key=lambda row: not is_control(row[0]))
-    named = ["no defense" if name == UNDEFENDED else name for name in defenses]
-    return tables.markdown(["attack", "ratio", *named], rows)
+    return tables.markdown(["attack", "ratio", *map(titled, defenses)], rows)
 
 
 def by_defense(cells: pd.DataFrame, attacks: list[str]) -> str:
     """A row per defense, by stage."""
     rows = []
-    for name, group in cells.groupby("defense", sort=True):
-        if name == UNDEFENDED:
-            rows.append(("", "no defense", group))
-        else:
-            stage = cast(type[Defense], registry.get("defense", str(name))).stage
-            rows.append((stage.replace("_", "-"), str(name), group))
-    rows.sort(key=lambda row: row[:2])
-    lines = [
-        [name, stage, *(shown_as(group[group["attack"] == attack]) for attack in attacks)]
-        for stage, name, group in rows
-    ]
-    return tables.markdown(["defense", "stage", *attacks], lines)
+    for name in sorted(cells["defense"].unique(), key=lambda name: (stage(name), name)):
+        group = cells[cells["defense"] == name]
+        shown = [shown_as(group[group["attack"] == attack]) for attack in attacks]
+        rows.append([titled(name), stage(name), *shown])
+    return tables.markdown(["defense", "stage", *attacks], rows)
 
 
 def stops(cells: pd.DataFrame, defenses: list[str]) -> str:
     """For each defense that was tried on many attacks, those it stops and those it does not."""
     tried = cells[~cells["attack"].map(is_control).astype(bool) & ~cells["failed_attack"]]
     rows = []
-    for name in defenses:
-        if name == UNDEFENDED:
-            continue
+    for name in filter(stage, defenses):
         group = tried[tried["defense"] == name].sort_values("attack")
         done = [" ".join(group.loc[group["stopped"] == is_so, "attack"]) for is_so in (True, False)]
         rows.append([name, f"{int(group['stopped'].sum())} of {len(group)}", *done])
