@@ -68,10 +68,8 @@ class SampleSpecific(DataPoisoning):
         self, images: Tensor, state: State, *, role: Role, ids: Tensor, targets: Tensor
     ) -> Tensor:
         """Hide the bits."""
-        pair = self.load(state, images.shape[1])
-        return networks.stamped(
-            lambda clean: pair.hide(clean, state["bits"].expand(len(clean), -1)), images
-        )
+        pair, bits = self.load(state, images.shape[1]), state["bits"]
+        return networks.stamped(lambda clean: pair.hide(clean, bits.expand(len(clean), -1)), images)
 
     def load(self, state: State, channels: int) -> Pair:
         """Encoder and decoder as they were trained."""
