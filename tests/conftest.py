@@ -110,6 +110,14 @@ class Project:
         assert status.returncode == 0, status.stderr
         return "up to date" in status.stdout
 
+    def check_nothing_is_left(self) -> None:
+        """Both engines, and what DVC recorded, agree that all is made."""
+        assert self.is_clean()
+        done = self.dvc("repro")
+        assert done.returncode == 0, done.stderr
+        assert "up to date" in done.stdout
+        assert not self.planned()
+
     def computed(self) -> list[str]:
         """The jobs of the last run that were computed, by log; the others were linked."""
         logs = [path for path in (self.folder / "logs").rglob("*.log") if path.stem != "record"]

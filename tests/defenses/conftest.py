@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from bdb.training.loop import Batch
 
 
 @pytest.fixture(scope="session")
-def as_batch() -> Callable[[ImageSet], Batch]:
+def as_batch() -> Callable[..., Batch]:
     """Makes of images what a step sees, not augmented."""
 
-    def make(data: ImageSet) -> Batch:
+    def make(data: ImageSet, **fields: Any) -> Batch:
         return Batch(
             pixels=data.images,
             labels=data.labels,
@@ -23,13 +24,14 @@ def as_batch() -> Callable[[ImageSet], Batch]:
             epoch=0,
             augmentation=Augmentation(),
             generator=torch.Generator().manual_seed(0),
+            **fields,
         )
 
     return make
 
 
 @pytest.fixture
-def batch(badnets: Lab, as_batch: Callable[[ImageSet], Batch]) -> Batch:
+def batch(badnets: Lab, as_batch: Callable[..., Batch]) -> Batch:
     """Clean images as a step sees them."""
     return as_batch(badnets.clean_set[torch.arange(128)])
 

@@ -42,11 +42,7 @@ def test_there_is_a_cell_for_each_set_and_a_picture_of_each_cell(made: Any) -> N
 
 
 def test_nothing_is_left_for_either_engine(made: Any) -> None:
-    assert made.is_clean()
-    done = made.dvc("repro")
-    assert done.returncode == 0, done.stderr
-    assert "up to date" in done.stdout
-    assert not made.planned()
+    made.check_nothing_is_left()
 
 
 def test_one_more_set_is_one_more_cell_and_nothing_else(made: Any) -> None:

@@ -97,7 +97,7 @@ def test_only_isolated_samples_get_other_labels(badnets: Lab, trained: dict[str,
 
 
 def test_only_what_got_another_label_is_stamped(
-    badnets: Lab, trained: dict[str, Any], watched: Any, as_batch: Callable[[ImageSet], Batch]
+    badnets: Lab, trained: dict[str, Any], watched: Any, as_batch: Callable[..., Batch]
 ) -> None:
     data, model = trained["data"], watched
     batch = as_batch(data)

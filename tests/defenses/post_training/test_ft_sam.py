@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from itertools import product
 from statistics import mean
 from typing import Any
@@ -6,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.defenses.post_training.ft_sam import SharpnessAwareFineTuning, climb
 from bdb.models import base as models
 from bdb.models.base import Classifier
@@ -50,20 +50,19 @@ def test_costs_a_clean_model_at_most_five_points() -> None:
     assert victim.rates(defended)[0] > victim.rates(victim.model)[0] - 0.05
 
 
-def with_gradients(victim: Lab) -> tuple[Classifier, Batch]:
-    """A copy in training mode, and the batch that its gradients are of."""
-    data, model = victim.clean_set[torch.arange(32)], models.duplicate(victim.model).train()
-    batch = Batch(
-        pixels=data.images,
-        labels=data.labels,
-        ids=data.ids,
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-        label_smoothing=0.1,
-    )
-    loss(model, batch).backward()
-    return model, batch
+@pytest.fixture
+def with_gradients(
+    badnets: Lab, as_batch: Callable[..., Batch]
+) -> Callable[[], tuple[Classifier, Batch]]:
+    """Makes a copy in training mode, and the batch that its gradients are of."""
+
+    def make() -> tuple[Classifier, Batch]:
+        model = models.duplicate(badnets.model).train()
+        batch = as_batch(badnets.clean_set[torch.arange(32)], label_smoothing=0.1)
+        loss(model, batch).backward()
+        return model, batch
+
+    return make
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -76,8 +75,8 @@ def slopes(model: nn.Module) -> list[Tensor]:
     return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
 
 
-def test_every_weight_climbs_by_its_size(badnets: Lab) -> None:
-    model, _ = with_gradients(badnets)
+def test_every_weight_climbs_by_its_size(with_gradients: Any) -> None:
+    model, _ = with_gradients()
     before, gradients = [w.detach().clone() for w in model.parameters()], slopes(model)
     climb(list(model.parameters()), 0.5)
     scaled = torch.cat([(w.abs() * g).flatten() for w, g in zip(before, gradients, strict=True)])
@@ -90,15 +89,15 @@ def test_every_weight_climbs_by_its_size(badnets: Lab) -> None:
     torch.testing.assert_close(torch.cat(shares).norm(), torch.tensor(0.5), rtol=1e-3, atol=0)
 
 
-def test_where_it_climbs_to_the_loss_is_worse(badnets: Lab) -> None:
-    model, batch = with_gradients(badnets)
+def test_where_it_climbs_to_the_loss_is_worse(with_gradients: Any) -> None:
+    model, batch = with_gradients()
     start = loss(model, batch).detach()
     climb(list(model.parameters()), 2.0)
     assert loss(model, batch).detach() > start + 0.1
 
 
-def test_the_step_takes_the_gradients_from_there_and_leaves_the_rest(badnets: Lab) -> None:
-    (model, batch), (there, _) = (with_gradients(badnets) for _ in range(2))
+def test_the_step_takes_the_gradients_from_there_and_leaves_the_rest(with_gradients: Any) -> None:
+    (model, batch), (there, _) = (with_gradients() for _ in range(2))
     climb(list(there.parameters()), 2.0)
     there.zero_grad()
     loss(there, batch).backward()
@@ -114,8 +113,8 @@ def test_the_step_takes_the_gradients_from_there_and_leaves_the_rest(badnets: La
     assert any("running_mean" in name for name in moved)
 
 
-def test_without_a_slope_it_stays(badnets: Lab) -> None:
-    model, _ = with_gradients(badnets)
+def test_without_a_slope_it_stays(with_gradients: Any) -> None:
+    model, _ = with_gradients()
     before = [weight.detach().clone() for weight in model.parameters()]
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from statistics import mean
 from typing import Any, NamedTuple
 
 import pytest
@@ -39,5 +40,33 @@ def found(detected: Callable[..., Outcome]) -> Callable[..., Found]:
         flagged = outcome.flagged["train"].float()
         auroc = roc_auc_score(poison, outcome.scores["train"])
         return Found(float(auroc), float(flagged[poison].mean()), float(flagged[~poison].mean()))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def averaged(found: Callable[..., Found]) -> Callable[..., Found]:
+    """Means of what is found over several victims."""
+
+    def run(victims: Iterable[Lab], name: str, **fields: Any) -> Found:
+        each = [found(victim, name, **fields) for victim in victims]
+        return Found(*(mean(values) for values in zip(*each, strict=True)))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def retrained() -> Callable[..., tuple[float, float]]:
+    """Means over several victims, trained again: what C-Acc gains, and the ASR that is left."""
+
+    def run(victims: Iterable[Lab], name: str, **fields: Any) -> tuple[float, float]:
+        gained, left = [], []
+        for victim in victims:
+            model = victim.defend(name, **fields).model
+            assert model is not None
+            clean, triggered = victim.rates(model)
+            gained.append(clean - victim.rates(victim.model)[0])
+            left.append(triggered)
+        return mean(gained), mean(left)
 
     return run

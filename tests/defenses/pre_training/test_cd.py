@@ -29,26 +29,21 @@ def part(victim: Lab, train: int = 300, clean: int = 100) -> Lab:
 
 
 @pytest.mark.evidence
-def test_a_patch_is_all_that_is_needed(found: Callable[..., Any]) -> None:
+def test_a_patch_is_all_that_is_needed(averaged: Callable[..., Any]) -> None:
     """AUROC .98, .93 and .97."""
-    each = [found(part(lab("badnets", 0.1, seed)), "cd", **FIELDS) for seed in range(3)]
-    assert mean(area for area, _, _ in each) > 0.9
-    assert mean(tpr for _, tpr, _ in each) > 0.85
-    assert mean(fpr for _, _, fpr in each) < 0.25
+    victims = (part(lab("badnets", 0.1, seed)) for seed in range(3))
+    area, tpr, fpr = averaged(victims, "cd", **FIELDS)
+    assert area > 0.9
+    assert tpr > 0.85
+    assert fpr < 0.25
 
 
 @pytest.mark.evidence
-def test_without_it_there_is_no_backdoor() -> None:
-    victims = [lab("badnets", 0.1, seed) for seed in range(3)]
-    accuracy, success = [], []
-    for victim in victims:
-        model = victim.defend("cd", **FIELDS).model
-        assert model is not None
-        clean, triggered = victim.rates(model)
-        accuracy.append(clean - victim.rates(victim.model)[0])
-        success.append(triggered)
-    assert mean(accuracy) > -0.05
-    assert mean(success) < 0.5
+def test_without_it_there_is_no_backdoor(retrained: Callable[..., Any]) -> None:
+    victims = (lab("badnets", 0.1, seed) for seed in range(3))
+    accuracy, success = retrained(victims, "cd", **FIELDS)
+    assert accuracy > -0.05
+    assert success < 0.5
 
 
 @pytest.mark.evidence

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from statistics import mean
 from typing import Any
 
 import pytest
@@ -18,13 +17,14 @@ FEW = 0.02
     ("ratio", "fields"), [(0.1, {}), (FEW, {}), (0.1, {"target_rule": "all-to-all"})]
 )
 def test_a_patch_is_found_at_any_ratio_and_in_any_class(
-    ratio: float, fields: dict[str, Any], found: Callable[..., Any]
+    ratio: float, fields: dict[str, Any], averaged: Callable[..., Any]
 ) -> None:
     """Over three seeds AUROC .992, 1.000 and .980."""
-    each = [found(lab("badnets", ratio, seed, **fields), "flare") for seed in range(3)]
-    assert mean(area for area, _, _ in each) > 0.94
-    assert mean(tpr for _, tpr, _ in each) > 0.8
-    assert mean(fpr for _, _, fpr in each) < 0.03
+    victims = (lab("badnets", ratio, seed, **fields) for seed in range(3))
+    area, tpr, fpr = averaged(victims, "flare")
+    assert area > 0.94
+    assert tpr > 0.8
+    assert fpr < 0.03
 
 
 def test_poison_that_is_half_of_its_class_is_found(badnets: Lab, found: Callable[..., Any]) -> None:
@@ -46,11 +46,11 @@ def test_without_it_there_is_no_backdoor() -> None:
 
 
 @pytest.mark.evidence
-def test_a_trigger_that_covers_the_image_surprises_no_layer(found: Callable[..., Any]) -> None:
+def test_a_trigger_that_covers_the_image_surprises_no_layer(averaged: Callable[..., Any]) -> None:
     """AUROC .42, .69 and .61; next to nothing is dropped."""
-    each = [found(lab("blended", 0.1, seed), "flare") for seed in range(3)]
-    assert mean(area for area, _, _ in each) < 0.8
-    assert mean(tpr for _, tpr, _ in each) < 0.2
+    area, tpr, _ = averaged((lab("blended", 0.1, seed) for seed in range(3)), "flare")
+    assert area < 0.8
+    assert tpr < 0.2
 
 
 def test_a_clean_set_loses_little(detected: Callable[..., Any]) -> None:
