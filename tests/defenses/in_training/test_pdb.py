@@ -25,7 +25,6 @@ def defend(victim: Lab) -> Classifier:
     return model
 
 
-@pytest.mark.evidence
 @pytest.fixture(scope="module")
 def defended(badnets: Lab) -> Classifier:
     return defend(badnets)
