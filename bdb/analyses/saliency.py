@@ -52,6 +52,10 @@ class OfSaliency(OfAttribution):
         """
         raise NotImplementedError
 
+    def caution(self, view: AnalysisView) -> str:
+        """What a reader of the picture should know of these maps, in one sentence; or nothing."""
+        return ""
+
     def run(self, view: AnalysisView) -> Picture:
         """Measure some triggered test images and their originals.
 
@@ -64,7 +68,9 @@ class OfSaliency(OfAttribution):
         table = _table(view, rows, pair, answers, maps)
         labels = view.triggered.labels.cpu()[rows]
         pick = common.spread(labels, self.shown, view.generator(self.name, "shown"))
-        return Picture(_draw(self.title.format(who=view.who), view, table, pick, pair, maps), table)
+        title = self.title.format(who=view.who)
+        note = f"{_note(view, table)} {self.caution(view)}".rstrip()
+        return Picture(_draw(title, note, view, table, pick, pair, maps), table)
 
 
 def _changed(pair: Sequence[Tensor]) -> Tensor:
@@ -113,6 +119,7 @@ def _table(
 
 def _draw(
     title: str,
+    note: str,
     view: AnalysisView,
     table: pd.DataFrame,
     pick: Tensor,
@@ -137,7 +144,7 @@ def _draw(
             grid[:, 0], ("clean", "saliency", "triggered", "saliency"), strict=True
         ):
             axes.set_ylabel(label)
-        style.headline(figure, title, _note(view, table))
+        style.headline(figure, title, note)
     return figure
 
 

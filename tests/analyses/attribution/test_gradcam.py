@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bdb.analyses.attribution.gradcam import GradCAM, saliency
+from bdb.analyses.attribution.gradcam import GradCAM
 from bdb.errors import ParamsError
 from bdb.models import base as models
+from bdb.models import surgery
 from bdb.models.convnet import SmallResNet
 
 
@@ -45,16 +46,49 @@ def test_saliency_is_the_weighted_sum_of_the_last_stage(view_of) -> None:
     expected = torch.nn.functional.interpolate(maps, (32, 32), mode="bilinear", align_corners=False)
     view.model.zero_grad(set_to_none=True)
     torch.testing.assert_close(
-        saliency(view, images, classes), expected[:, 0], rtol=1e-4, atol=1e-5
+        GradCAM().saliency(view, images, classes), expected[:, 0], rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_place_of_an_earlier_stage_is_weighted_by_its_own_gradient(view_of) -> None:
+    """LayerCAM's formula by hand, and what it is for: a small trigger fills a place of its map."""
+    view = view_of("badnets")
+    images, classes = view.test.images[:3], view.test.labels[:3]
+    with surgery.recording(view.model, ["layer2"]) as seen:
+        logits = view.model(images.float() / 255)
+    (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), seen["layer2"])
+    maps = (seen["layer2"] * gradient.relu()).sum(1, keepdim=True).relu().detach()
+    expected = torch.nn.functional.interpolate(maps, (32, 32), mode="bilinear", align_corners=False)
+    sharp = GradCAM(samples=60, stage=2, local=True)
+    torch.testing.assert_close(
+        sharp.saliency(view, images, classes), expected[:, 0], rtol=1e-4, atol=1e-5
+    )
+    focus = [look.run(view).table["focus"].median() for look in (GradCAM(samples=60), sharp)]
+    assert focus[1] > 1.2 * focus[0]
+
+
+def test_the_caption_says_how_coarse_the_maps_are(view_of) -> None:
+    figure = GradCAM(samples=4, shown=2, stage=2).run(view_of("badnets")).figure
+    assert any(
+        "Maps of layer2, 8 x 8" in text.get_text().replace("\n", " ") for text in figure.texts
+    )
+
+
+def test_a_stage_that_is_not_there_is_refused(view_of) -> None:
+    with pytest.raises(ParamsError, match=r"gradcam\.stage: 9"):
+        GradCAM(samples=2, stage=9).run(view_of("badnets"))
 
 
 def test_a_wrapped_model_can_be_looked_at(view_of) -> None:
     view = view_of("badnets")
     wrapped = models.wrap(models.duplicate(view.model), "feature_mask").eval()
     images, classes = view.test.images[:2], view.test.labels[:2]
-    inside = saliency(dataclasses.replace(view, given={"model": wrapped}), images, classes)
-    np.testing.assert_allclose(inside, saliency(view, images, classes), rtol=1e-4, atol=1e-6)
+    inside = GradCAM().saliency(
+        dataclasses.replace(view, given={"model": wrapped}), images, classes
+    )
+    np.testing.assert_allclose(
+        inside, GradCAM().saliency(view, images, classes), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_model_without_stages_is_refused(view_of, monkeypatch: pytest.MonkeyPatch) -> None:
