@@ -140,6 +140,7 @@ def test_a_comment_computes_nothing(made: Any) -> None:
     ran(made, "repro")
 
 
+@pytest.mark.evidence
 def test_an_edit_of_a_defense_computes_its_cell_and_what_follows(made: Any) -> None:
     with edited(
         made.folder / "bdb/defenses/pre_training/ac.py", "KMeans(2, n_init=10", "KMeans(2, n_init=9"

@@ -8,6 +8,8 @@ import pytest
 
 from bdb import artifacts
 
+pytestmark = pytest.mark.evidence
+
 RUN = "digits/convnet/badnets/0.1/s0"
 QUICK = {"rounds": 2, "batch_size": 64, "unlearning_epochs": 1}
 
@@ -64,7 +66,6 @@ def test_the_page_shows_it_with_the_true_target(done: Any) -> None:
     assert f'id="{RUN}/strip"' not in page
 
 
-@pytest.mark.evidence
 def test_both_engines_restore_it(done: Any) -> None:
     path = cell(done, "nc") / "evidence.safetensors"
     before = path.read_bytes()

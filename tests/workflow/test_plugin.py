@@ -145,6 +145,7 @@ def check(project: Any, *calls: str) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.evidence
 def test_an_attack_of_another_package_runs_through_the_dag(project: Any, tmp_path: Path) -> None:
     install(tmp_path / "site", "attacks", "stripe", ATTACK)
     project.search(tmp_path / "site")

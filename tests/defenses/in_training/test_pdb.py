@@ -30,6 +30,7 @@ def defended(badnets: Lab) -> Classifier:
     return defend(badnets)
 
 
+@pytest.mark.evidence
 def test_the_model_is_defended_by_its_stamp(badnets: Lab, defended: Classifier) -> None:
     """Without the stamp that it carries, the network has the attacker's backdoor."""
     accuracy, success = badnets.rates(defended)
@@ -39,6 +40,7 @@ def test_the_model_is_defended_by_its_stamp(badnets: Lab, defended: Classifier) 
     assert badnets.rates(defended.inner)[1] > 0.8
 
 
+@pytest.mark.evidence
 def test_the_stamp_moves_every_class_by_one(badnets: Lab, defended: Classifier) -> None:
     images = badnets.test.images
     assert isinstance(defended, Wrapper)
