@@ -276,10 +276,11 @@ const CHART_KEYS = [["dataset", "Data set"], ["model", "Model"], ["poison_ratio"
 const attacked = summary.filter((row) => row.poison_ratio); // what has no ratio stands beside every one
 const chartValues = (name) => distinct(name === "poison_ratio" && attacked.length ? attacked : summary, name);
 
-function chartRows() {
-  const chosen = Object.fromEntries(CHART_KEYS.map(([name]) => [name, state.get("chart-" + name) || String(chartValues(name)[0])]));
-  return summary.filter((row) => CHART_KEYS.every(([name]) =>
-    String(row[name]) === chosen[name] || (name === "poison_ratio" && !row.poison_ratio)));
+// The rows of what is chosen, under the given keys.
+function chosenRows(keys) {
+  const chosen = keys.map(([name]) => [name, state.get("chart-" + name) || String(chartValues(name)[0])]);
+  return summary.filter((row) => chosen.every(([name, value]) =>
+    String(row[name]) === value || (name === "poison_ratio" && !row.poison_ratio)));
 }
 
 function layout(extra) {
@@ -363,12 +364,9 @@ function secondsChart(rows) {
   return Plotly.react("seconds", traces, layout({ height: 420, showlegend: false, ...axes }), CONFIG);
 }
 
-// The chart's chosen data set and model, whatever the ratio.
-const ratioRows = () => usableRows(summary.filter((row) => CHART_KEYS.slice(0, 2).every(([name]) =>
-  String(row[name]) === (state.get("chart-" + name) || String(chartValues(name)[0]))))).filter((row) => row.poison_ratio);
-
 function ratioChart() {
-  const rows = ratioRows(), ratios = distinct(rows, "poison_ratio").sort((a, b) => a - b);
+  const whatever = CHART_KEYS.filter(([name]) => name !== "poison_ratio");
+  const rows = usableRows(chosenRows(whatever)).filter((row) => row.poison_ratio), ratios = distinct(rows, "poison_ratio").sort((a, b) => a - b);
   const figure = byId("ratio-figure");
   const whole = (mine) => distinct(mine, "attack").filter((attack) => ratios.every((ratio) => mine.some((row) => row.attack === attack && row.poison_ratio === ratio)));
   const traces = victimsFirst(distinct(rows, "defense")).flatMap((defense) => {
@@ -392,7 +390,7 @@ async function drawCharts() {
   const now = CHART_KEYS.map(([name]) => state.get("chart-" + name)).join() + dark.matches;
   if (now === drawn) return;
   drawn = now;
-  const rows = chartRows();
+  const rows = chosenRows(CHART_KEYS);
   await Promise.all([heatMap("asr", rows), heatMap("c_acc", rows), scatter(rows), ratioChart(), secondsChart(rows)]);
   const first = !document.documentElement.dataset.charts;
   document.documentElement.dataset.charts = "drawn";
@@ -452,8 +450,9 @@ function drawDuel() {
     .map((row) => [[row.dataset, row.model, row.attack, row.poison_ratio].join("\n"), row]));
   const [mine, theirs] = [at(one), at(other)];
   const shared = [...mine.keys()].filter((key) => theirs.has(key)).map((key) => [mine.get(key), theirs.get(key)]);
+  const settings = ["dataset", "model"].filter((name) => several(summary, name));
   fill("duel-attacks", ["attack", "ratio", `ASR % ${a}`, `ASR % ${b}`, `C-Acc % ${a}`, `C-Acc % ${b}`],
-    shared.map(([x, y]) => [[...["dataset", "model"].filter((name) => several(summary, name)).map((name) => x[name]), say("attack", x.attack)].join(" "),
+    shared.map(([x, y]) => [[...settings.map((name) => x[name]), say("attack", x.attack)].join(" "),
       x.poison_ratio || "–", points(x.asr_mean), points(y.asr_mean), points(x.c_acc_mean), points(y.c_acc_mean)].map(String)));
 }
 
