@@ -17,6 +17,7 @@ from bdb.report import certified, sheet, style
 from bdb.report.sheet import Sheet
 
 _ROOM = 6_000_000  # bytes of pictures that the page holds; those beyond it stay files beside it
+_ROOM_FOR_FINDS = 2_000_000  # and of what defenses found; beyond it the page names the file alone
 
 
 @dataclass
@@ -78,7 +79,17 @@ def make(plan: Plan) -> Gallery:
                 _add_found(exhibit, plan, run, defense, measured)
             if exhibit.names:
                 gallery[place(run, defense)] = exhibit
+    _fold(gallery.values())
     return gallery
+
+
+def _fold(exhibits: Iterable[Exhibit]) -> None:
+    """Leave the evidence of the later ones in its files, if that of all is too much."""
+    room = _ROOM_FOR_FINDS
+    for exhibit in exhibits:
+        if exhibit.sheet:
+            room -= exhibit.sheet.size
+            exhibit.sheet = exhibit.sheet if room >= 0 else exhibit.sheet.folded()
 
 
 def _placed(pictures: Iterable[tuple[Run, Path]]) -> dict[Path, str]:

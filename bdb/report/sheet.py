@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,15 @@ class Sheet:
     columns: tuple[Column, ...]
     left_out: int
     path: Path
+
+    @property
+    def size(self) -> int:
+        """Characters that the pictures and numbers take."""
+        return sum(len(cell) for column in self.columns for cell in column.cells)
+
+    def folded(self) -> Sheet:
+        """The same without any class: a page that has no room names the file alone."""
+        return replace(self, columns=(), left_out=self.left_out + len(self.columns))
 
 
 def read(path: Path, targets: Collection[int], suspected: Collection[int]) -> Sheet:

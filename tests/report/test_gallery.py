@@ -145,6 +145,20 @@ def test_pictures_beyond_the_room_stay_files_and_first_seeds_come_first(
     assert ("results/report" / Path(second)).resolve().is_file()
 
 
+def test_finds_beyond_the_room_are_named_by_their_file(
+    planned: plan.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "_ROOM_FOR_FINDS", 2)  # The two norms have a letter each.
+    whole = gallery.make(planned)[f"{RUN}/nc"].sheet
+    monkeypatch.setattr(gallery, "_ROOM_FOR_FINDS", 1)
+    folded = gallery.make(planned)[f"{RUN}/nc"].sheet
+    assert whole is not None
+    assert folded is not None
+    assert (len(whole.columns), whole.left_out) == (2, 0)
+    assert (len(folded.columns), folded.left_out) == (0, 2)
+    assert folded.path == layout.evidence(RUN, "nc")
+
+
 def test_a_file_that_is_gone_is_named(planned: plan.Plan, tmp_path: Path) -> None:
     layout.evidence(RUN, "nc").unlink()
     with pytest.raises(ArtifactError, match=r"nc/evidence\.safetensors: no such file"):
