@@ -68,11 +68,18 @@ def by_attack(cells: pd.DataFrame, defenses: list[str]) -> str:
     """A row per attack, in the order of the catalogue, the control first."""
     rows = []
     for (attack, ratio), group in cells.groupby(["attack", "poison_ratio"], sort=True):
-        failed = " (failed)" if group["failed_attack"].all() else ""
         shown = [shown_as(group[group["defense"] == name]) for name in defenses]
-        rows.append([f"{attack}{failed}", tables.ratio(float(str(ratio))), *shown])
+        rows.append([f"{attack}{failed(group)}", tables.ratio(float(str(ratio))), *shown])
     rows.sort(key=lambda row: not is_control(row[0]))
     return tables.markdown(["attack", "ratio", *map(titled, defenses)], rows)
+
+
+def failed(rows: pd.DataFrame) -> str:
+    """How often the attack did not work: then it is in no mean, unless there is nothing else."""
+    if rows["failed_attack"].all():
+        return " (failed)"
+    seeds = int(rows["failed_seeds"].max())
+    return f" (failed on {seeds} of {seeds + int(rows['seeds'].max())} seeds)" if seeds else ""
 
 
 def by_defense(cells: pd.DataFrame, attacks: list[str]) -> str:
@@ -92,8 +99,11 @@ def stops(cells: pd.DataFrame, defenses: list[str]) -> str:
     for name in filter(stage, defenses):
         group = tried[tried["defense"] == name].sort_values("attack")
         done = [" ".join(group.loc[group["stopped"] == is_so, "attack"]) for is_so in (True, False)]
-        rows.append([name, f"{int(group['stopped'].sum())} of {len(group)}", *done])
-    return tables.markdown(["defense", "attacks stopped", "these", "not these"], rows)
+        always = group["stopped"] & (group["asr_max"] < STOPPED)
+        counts = [f"{int(which.sum())} of {len(group)}" for which in (group["stopped"], always)]
+        rows.append([name, *counts, *done])
+    head = ["defense", "attacks stopped", "with every seed", "stopped on average", "not"]
+    return tables.markdown(head, rows)
 
 
 def shown_as(rows: pd.DataFrame) -> str:
