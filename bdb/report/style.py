@@ -89,11 +89,23 @@ def new_figure(width: float, height: float) -> Figure:
 
 def headline(figure: Figure, title: str, note: str = "") -> None:
     """Title a figure, and say in small letters below it what there is to see."""
-    figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left", gid="title")
     if note:
         letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
         text = "\n".join(textwrap.fill(line, letters) for line in note.splitlines())
-        figure.supxlabel(text, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+        figure.supxlabel(text, fontsize=SMALL, color=MUTED, x=0.01, ha="left", gid="caption")
+
+
+def caption(path: Path) -> str:
+    """What a picture's small letters say, in one line; empty where it has none.
+
+    Args:
+        path: an SVG that was drawn here.
+    """
+    from xml.etree import ElementTree
+
+    below = ElementTree.parse(path).find(".//*[@id='caption']")
+    return "" if below is None else " ".join(" ".join(below.itertext()).split())
 
 
 def power_of_ten(value: float, _: float = 0) -> str:
