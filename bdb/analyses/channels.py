@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +18,11 @@ from bdb.models import surgery
 from bdb.models.base import Classifier
 from bdb.training import inference
 from bdb.training.loop import to_float
+
+Stage = Annotated[
+    int | None,
+    Field(ge=1, description="of the model's stages, counted from 1; the last if left out"),
+]
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,7 @@ class OfChannels(OfNeurons):
 
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
 
-    stage: int | None = Field(
-        None, ge=1, description="of the model's stages, counted from 1; the last if left out"
-    )
+    stage: Stage = None
     samples: int = Field(
         1000, ge=10, le=20_000, description="clean test images, spread over the classes"
     )

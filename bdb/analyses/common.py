@@ -122,9 +122,14 @@ def slopes(view: AnalysisView, images: Tensor, classes: Tensor) -> Tensor:
         Of the images' shape, on their device.
     """
     images = images.detach().requires_grad_()
-    logits = view.model(images).gather(1, classes.to(view.device)[:, None])
-    (gradient,) = torch.autograd.grad(logits.sum(), images)
+    (gradient,) = torch.autograd.grad(logits_of(view, images, classes).sum(), images)
     return gradient
+
+
+def logits_of(view: AnalysisView, images: Tensor, classes: Tensor) -> Tensor:
+    """Each image's logit of its class, N; gradients reach the images, floats in [0, 1]."""
+    logits: Tensor = view.model(images)
+    return logits.gather(1, classes.to(view.device)[:, None])[:, 0]
 
 
 def drawable(image: Tensor) -> np.ndarray:

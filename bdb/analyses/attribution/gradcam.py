@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bdb.analyses import channels
+from bdb.analyses import channels, common
 from bdb.analyses.base import AnalysisView
+from bdb.analyses.channels import Stage
 from bdb.analyses.saliency import OfSaliency
 from bdb.method import Paper
 from bdb.models import surgery
-from bdb.models.base import Classifier
 from bdb.registry import register
 from bdb.training.loop import to_float
 
@@ -48,9 +48,7 @@ class GradCAM(OfSaliency):
     title: ClassVar[str] = "Where {who} looks (Grad-CAM)"
     requires: ClassVar[frozenset[str]] = frozenset({"maps"})
 
-    stage: int | None = Field(
-        None, ge=1, description="of the model's stages, counted from 1; the last if left out"
-    )
+    stage: Stage = None
     local: bool = Field(
         False, description="weigh each place by its own gradient (LayerCAM): for earlier stages"
     )
@@ -65,7 +63,7 @@ class GradCAM(OfSaliency):
         attribute = _layercam if self.local else _gradcam
         parts = []
         for part, wanted in zip(images.split(_BATCH), classes.split(_BATCH), strict=True):
-            maps = attribute(view.model, layer, to_float(part.to(view.device)), wanted)
+            maps = attribute(view, layer, to_float(part.to(view.device)).requires_grad_(), wanted)
             sized = interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
             parts.append(sized[:, 0].float().cpu())
         return torch.cat(parts)
@@ -79,19 +77,16 @@ class GradCAM(OfSaliency):
         return f"Maps of {name}, {height} x {width}{weighted}, drawn larger."
 
 
-def _gradcam(model: Classifier, layer: str, pixels: Tensor, classes: Tensor) -> Tensor:
+def _gradcam(view: AnalysisView, layer: str, pixels: Tensor, classes: Tensor) -> Tensor:
     from captum.attr import LayerGradCam
 
-    method = LayerGradCam(model, model.get_submodule(layer))
-    maps: Tensor = method.attribute(
-        pixels.requires_grad_(), classes.to(pixels.device), relu_attributions=True
-    )
+    method = LayerGradCam(view.model, view.model.get_submodule(layer))
+    maps: Tensor = method.attribute(pixels, classes.to(view.device), relu_attributions=True)
     return maps.detach()
 
 
-def _layercam(model: Classifier, layer: str, pixels: Tensor, classes: Tensor) -> Tensor:
-    with surgery.recording(model, [layer]) as seen:
-        logits = model(pixels.requires_grad_())
-    chosen = logits.gather(1, classes.to(pixels.device)[:, None]).sum()
-    (gradient,) = torch.autograd.grad(chosen, seen[layer])
+def _layercam(view: AnalysisView, layer: str, pixels: Tensor, classes: Tensor) -> Tensor:
+    with surgery.recording(view.model, [layer]) as seen:
+        logits = common.logits_of(view, pixels, classes)
+    (gradient,) = torch.autograd.grad(logits.sum(), seen[layer])
     return (gradient.relu() * seen[layer]).sum(1, keepdim=True).relu().detach()
