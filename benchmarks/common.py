@@ -35,9 +35,14 @@ _PLACES = ("out", "data", "unpack", "revision")
 Record = dict[str, Any]
 
 
+def command_line(description: str | None) -> ArgumentParser:
+    """A command line without options, which says of itself what a module's first line says."""
+    return ArgumentParser(description=(description or "").partition("\n")[0])
+
+
 def parser(description: str | None) -> ArgumentParser:
     """A command line with the options that every benchmark has."""
-    made = ArgumentParser(description=(description or "").partition("\n")[0])
+    made = command_line(description)
     made.add_argument("--device", default="", help="cpu, cuda or cuda:1; the GPU if there is one")
     made.add_argument("--out", type=Path, help="JSON file; benchmarks/results/<name>-<device>.json")
     made.add_argument("--revision", default="", help="git revision, where git cannot be asked")

@@ -45,7 +45,7 @@ def _row(kind: Kind, cost: Cost) -> Record:
 
 def options() -> ArgumentParser:
     """The command line."""
-    made = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made = common.command_line(__doc__)
     made.add_argument("projects", type=Path, nargs="*", default=[common.ROOT], help="their folders")
     made.add_argument("--device", default="", help="where they were run: cpu or cuda")
     made.add_argument("--note", default="", help="what else is to be known, as `beside other work`")

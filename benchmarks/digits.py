@@ -129,7 +129,7 @@ def strengths() -> str:
 
 def options() -> ArgumentParser:
     """The command line."""
-    made = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made = common.command_line(__doc__)
     made.add_argument("--run", type=Path, help="folder of a run, whose summary is kept first")
     made.add_argument("--docs", type=Path, default=common.ROOT / "docs")
     return made

@@ -52,7 +52,7 @@ def described(entry: Entry, run: Path, docs: Path) -> str:
 
 def options() -> ArgumentParser:
     """The command line."""
-    made = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made = common.command_line(__doc__)
     made.add_argument("--run", type=Path, required=True, help="folder of a run of the preset")
     made.add_argument("--docs", type=Path, default=common.ROOT / "docs")
     return made

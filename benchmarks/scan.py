@@ -6,10 +6,10 @@ The run is one of preset `population`. Findings are kept in a CSV, and not made 
 from __future__ import annotations
 
 import math
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
+import common
 import numpy as np
 import pandas as pd
 
@@ -80,7 +80,7 @@ def worth(found: pd.DataFrame, detectors: list[str], alike: References) -> list[
 
 def main() -> None:
     """Scan, then print the table."""
-    made = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made = common.command_line(__doc__)
     made.add_argument("run", type=Path, help="the project folder of the run")
     made.add_argument("--kept", type=Path, default=Path("scans.csv"), help="findings")
     asked = made.parse_args()

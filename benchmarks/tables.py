@@ -54,7 +54,7 @@ def text(records: list[Record], names: Collection[str]) -> str:
 
 def options() -> ArgumentParser:
     """The command line."""
-    made = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made = common.command_line(__doc__)
     made.add_argument("--results", type=Path, default=common.RESULTS, help="folder of JSON files")
     made.add_argument("--readme", type=Path, default=common.ROOT / "README.md")
     made.add_argument("--docs", type=Path, default=common.ROOT / "docs" / "benchmarks.md")
