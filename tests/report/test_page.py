@@ -435,9 +435,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory, board) -> Path:
     whole = pd.concat(
         [one.assign(dataset=data, model=net) for data, net in copies], ignore_index=True
     )
-    assert len(boards.summarise(whole)) >= 11_492
+    summary = boards.summarise(whole)
+    assert len(summary) >= 11_492
     path = tmp_path_factory.mktemp("wide") / "index.html"
-    found = replace(findings.of(board), board=whole, summary=boards.summarise(whole))
+    found = replace(findings.of(board), board=whole, summary=summary)
     page.write(path, found, dict.fromkeys(("ranks", "stability", "roc"), PIXEL), {})
     return path
 

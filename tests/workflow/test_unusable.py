@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.evidence
+
 READ_ONLY = "/proc/cache"  # Where root can make no folder, either.
 
 
@@ -19,7 +21,6 @@ def small(new_project: Callable[..., Any]) -> Any:
     return project
 
 
-@pytest.mark.evidence
 def test_without_home_and_temporary_folder_everything_is_made_and_a_line_says_so(
     small: Any,
 ) -> None:
@@ -39,7 +40,6 @@ def recorded(project: Any) -> str:
     return str((project.folder / "logs/record.log").read_text())
 
 
-@pytest.mark.evidence
 def test_what_git_and_the_cache_cannot_do_is_said_and_made_up_for(small: Any) -> None:
     (small.folder / ".git").rename(small.folder / "git")
     (small.folder / ".dvc/config.local").write_text(f"[cache]\ndir = {READ_ONLY}\n")
