@@ -89,7 +89,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def headline(figure: Figure, title: str, note: str = "") -> None:
     """Title a figure, and say in small letters below it what there is to see."""
-    figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left", gid="title")
+    figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left")
     if note:
         letters = int(figure.get_figwidth() * _LETTERS_PER_INCH)
         text = "\n".join(textwrap.fill(line, letters) for line in note.splitlines())
