@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from filecmp import cmpfiles
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -73,7 +77,7 @@ class Brought:
 
 
 def bring(source: Path, name: str, told: Told, beside: Beside) -> Brought:
-    """Write data/imported/NAME.
+    """Write data/imported/NAME, or leave it alone if it is that already.
 
     Args:
         source: a file with a model in it, or a folder.
@@ -89,7 +93,7 @@ def bring(source: Path, name: str, told: Told, beside: Beside) -> Brought:
     """
     section = {name: {METHOD: "imported"}}
     instances.check(section, catalogue.load(), "attack", "bdb import")
-    folder = free(layout.IMPORTED / name)
+    folder = layout.IMPORTED / name
     found = files.read(source)
     splits = Splits(found, beside)
     model = _fitted(suspects.load(found, told, splits.data), splits.data)
@@ -102,12 +106,30 @@ def bring(source: Path, name: str, told: Told, beside: Beside) -> Brought:
         "lacks": lacks,
         "bdb": __version__,
     }
-    written = layout.Imported.within(folder)
-    models.save(written.model, model, origin=noted)
-    poisoning.save(written.poison, poison, origin=noted)
-    artifacts.write_json(written.manifest, noted)
+    with _placed(folder) as fresh:
+        written = layout.Imported.within(fresh)
+        models.save(written.model, model, origin=noted)
+        poisoning.save(written.poison, poison, origin=noted)
+        artifacts.write_json(written.manifest, noted)
     lines = _lines(name, folder, model, noted, splits.reserved_by(poison.state[TRAINED]))
     return Brought(f"{folder}: {_described(poison, model)}", lines)
+
+
+@contextmanager
+def _placed(folder: Path) -> Iterator[Path]:
+    """A new folder to write in, which gets this name unless its like has it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".") as around:
+        fresh = Path(around) / folder.name
+        yield fresh
+        if not _are_alike(fresh, folder):
+            fresh.rename(free(folder))
+
+
+def _are_alike(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files, of the same bytes."""
+    names = [[path.name for path in sorted(folder.glob("*"))] for folder in (one, other)]
+    return names[0] == names[1] and not cmpfiles(one, other, names[0], shallow=False)[1]
 
 
 class Splits:

@@ -432,6 +432,19 @@ def test_the_command_puts_it_on_the_grid(here: Path, capsys: Any) -> None:
         cli.app(["import", *words, "--dataset", "digits"], standalone_mode=False)
 
 
+def test_what_was_brought_already_is_left_alone_and_said_again(here: Path) -> None:
+    source, told = plain(here), Told("preactresnet18")
+    first = convert.bring(source, "own", told, Beside("digits"))
+    files = {path: path.stat().st_ino for path in (layout.IMPORTED / "own").iterdir()}
+    assert str(convert.bring(source, "own", told, Beside("digits"))) == str(first)
+    assert {path: path.stat().st_ino for path in (layout.IMPORTED / "own").iterdir()} == files
+    assert [path.name for path in layout.IMPORTED.iterdir()] == ["own"]
+    state = torch.load(source)
+    torch.save(state | {"head.bias": state["head.bias"] + 1}, source)
+    with pytest.raises(ParamsError, match="is there already"):
+        convert.bring(source, "own", told, Beside("digits"))
+
+
 @pytest.mark.parametrize("name", ["badnets", "none_2", "a/b", "../x", ""])
 def test_a_name_is_one_that_an_instance_may_have(here: Path, name: str) -> None:
     with pytest.raises(ParamsError, match="cannot name an instance"):
