@@ -11,6 +11,7 @@ from torch import Tensor
 from bdb.defenses.base import DefenderView, Defense
 from bdb.errors import ParamsError
 from bdb.method import Paper
+from bdb.training import device as devices
 from bdb.training import inference
 from bdb.training.loop import to_float
 
@@ -75,9 +76,10 @@ class Superposition(Defense):
 
         def mean_entropy(batch: Tensor) -> Tensor:
             total = torch.zeros(len(batch), device=batch.device)
-            for layer in layers:
-                odds = view.model(self.lay(batch, layer, mean)).softmax(1)
-                total += torch.special.entr(odds).sum(1)
+            with devices.autocast(view.device):  # a mean over many needs no more
+                for layer in layers:
+                    odds = view.model(self.lay(batch, layer, mean)).float().softmax(1)
+                    total += torch.special.entr(odds).sum(1)
             return total / len(layers)
 
         return inference.in_batches(mean_entropy, images, view.device)
