@@ -24,7 +24,14 @@ from bdb.scan.suspects import Told
 
 MODEL = ["attack", "poison_ratio", "seed"]
 PACKAGED = Path(comparable.__file__).parent / "population.csv"
-WAYS = [["head_norm"], ["mm_bd"], ["head_norm", "mm_bd"]]
+WAYS = [
+    ["head_norm"],
+    ["freeeagle"],
+    ["mm_bd"],
+    ["head_norm", "mm_bd"],
+    ["head_norm", "mm_bd", "freeeagle"],
+]
+WITH_IMAGES = [[*WAYS[-1], "nc"], [*WAYS[-1], "nc", "bti_dbf"]]  # by the run's own scores
 
 
 def models(run: Path) -> Iterator[tuple[pd.Series, Path]]:
@@ -46,7 +53,7 @@ def scan(row: pd.Series, path: Path) -> pd.DataFrame:
     facts = {name: row[name] for name in [*MODEL, "label"]}
     rows = [
         {**facts, "detector": each.detector, "score": (each.verdict or {})["score"],
-         "flagged": each.is_suspicious, "seconds": round(each.seconds, 3)}
+         "flagged": each.verdict.get("backdoored"), "seconds": round(each.seconds, 3)}
         for each in ladder.climb() if each.verdict and each.detector in alike.fields
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -69,12 +76,12 @@ def worth(found: pd.DataFrame, detectors: list[str], alike: References) -> list[
         findings = [Finding(name, {"score": score}) for name, score in pairs]
         rank = others.combined(findings)
         p[label].append(rank.p if rank else math.nan)
-        own[label].append(bool(said["flagged"].any()))
+        own[label] += [bool(decided.any())] if len(decided := said["flagged"].dropna()) else []
     area = verdicts.auroc(-np.array(p["backdoored"]), -np.array(p["clean"]))
     rates = [np.mean(np.array(p[label]) <= SIGNIFICANCE) for label in ("backdoored", "clean")]
-    rates += [np.mean(own[label]) for label in ("backdoored", "clean")]
+    rates += [np.mean(own[label] or math.nan) for label in ("backdoored", "clean")]
     seconds = rows.groupby(MODEL)["seconds"].sum().mean()
-    shares = (f"{100 * rate:.0f} %" for rate in rates)
+    shares = ("–" if math.isnan(rate) else f"{100 * rate:.0f} %" for rate in rates)
     return [", ".join(detectors), f"{area:.2f}", *shares, f"{seconds:.2f}"]
 
 
@@ -92,7 +99,11 @@ def main() -> None:
             found.to_csv(asked.kept, index=False)
     alike = beside(path)
     header = ["detectors", "AUROC", "TPR", "FPR", "own TPR", "own FPR", "seconds"]
-    print(tables.markdown(header, [worth(found, way, alike) for way in WAYS]))
+    own = population.read(PACKAGED)
+    own = own[own["label"] != "failed"]
+    rows = [worth(found, way, alike) for way in WAYS]
+    rows += [worth(own, way, alike) for way in WITH_IMAGES]
+    print(tables.markdown(header, rows))
 
 
 if __name__ == "__main__":

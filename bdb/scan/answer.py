@@ -16,7 +16,7 @@ BLIND_SPOTS = (
     "little poison (1 % and less), after which the weights look like a clean model's",
     "triggers that act on images of some classes only, or lead each class to another",
     "edits of the weights that are made to be hidden, some of them provably",
-    "triggers spread over the image, to which mm_bd is blind: of blended it could tell nothing",
+    "triggers spread over the image, to which mm_bd and freeeagle are blind: blended, for one",
 )
 _OWN = "each detector has its own threshold, and mm_bd suspected 36 % of 50 clean models of digits"
 

@@ -15,7 +15,7 @@ def test_there_are_enough_models_and_every_detector_judges_each() -> None:
     clean = [run for run in made.runs if run.is_clean]
     assert min(len(clean), len(made.runs) - len(clean)) >= 50
     assert not made.left_out
-    detectors = {"head_norm", "mm_bd", "nc"}
+    detectors = {"bti_dbf", "freeeagle", "head_norm", "mm_bd", "nc"}
     assert all(set(made.defenses[run]) >= detectors for run in made.runs)
 
 

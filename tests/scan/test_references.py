@@ -34,10 +34,14 @@ def everyone() -> pd.DataFrame:
 
 
 def findings(rows: pd.DataFrame) -> list[Finding]:
-    """What detectors said of one model of the population, by their own thresholds too."""
+    """What detectors said of one of its models, by their own thresholds if they have one."""
+    decided = rows["flagged"].notna()
     return [
-        Finding(r["detector"], {"backdoored": r["flagged"], "score": r["score"], "suspect": 0})
-        for _, r in rows.iterrows()
+        Finding(
+            r["detector"],
+            {"score": r["score"], "suspect": 0} | ({"backdoored": r["flagged"]} if own else {}),
+        )
+        for own, (_, r) in zip(decided, rows.iterrows(), strict=True)
     ]
 
 
@@ -53,8 +57,9 @@ def without(alike: References, model: tuple[str, float, float]) -> References:
 
 def test_models_of_the_population_are_found_with_what_their_detectors_were_set_to() -> None:
     alike = comparable.find(None, SPEC, "fast")
-    assert alike.scores.shape == (50, 3)
+    assert alike.scores.shape == (50, 5)
     assert alike.fields["mm_bd"] == {"lr": 0.03, "restarts": 10, "steps": 100}
+    assert alike.fields["freeeagle"] == {"layer": 3, "steps": 10}
     assert alike.fields["head_norm"] == {}
 
 
@@ -76,7 +81,15 @@ def test_other_models_are_uncalibrated(spec: ModelSpec, recipe: str) -> None:
     assert found.calibration.startswith("uncalibrated: no clean model of")
 
 
-@pytest.mark.parametrize("detectors", [["head_norm", "mm_bd"], ["head_norm", "mm_bd", "nc"]])
+@pytest.mark.parametrize(
+    "detectors",
+    [
+        ["head_norm", "mm_bd"],
+        ["head_norm", "mm_bd", "nc"],
+        ["head_norm", "mm_bd", "freeeagle"],
+        ["head_norm", "mm_bd", "freeeagle", "nc", "bti_dbf"],
+    ],
+)
 def test_clean_models_are_suspected_no_more_often_than_said(detectors: list[str]) -> None:
     """Each among the others; own thresholds call a third of them and more backdoored."""
     alike = comparable.find(None, SPEC, "")

@@ -28,9 +28,9 @@ class FreeEagle(ModelLevel):
     a backdoor has an unusual share of it. Of 106 narrow models of digits (preset `population`) that
     holds behind the last stage and after few steps alone (3 and 10): the suspect is the target of
     every patch and of every WaNet, and scores part from those of 26 clean models with AUROC .99 and
-    .94, a patch at ratio .05 with .91. As published, scores say nothing there (.53). Triggers that
-    cover the image (`blended`, .45), little poison and all-to-all score as clean models do,
-    adversarially trained ones as backdoored (.89).
+    .96, a patch at ratio .05 with .92. As published, scores say nothing there (.53). Triggers that
+    cover the image (`blended`, .36), little poison and all-to-all score as clean models do,
+    adversarially trained ones as backdoored (.87).
 
     Differs: there is no threshold, and the verdict decides nothing. The paper's 2 interquartile
     ranges would suspect 68 % of those clean models; scores of clean models like it say what one is
