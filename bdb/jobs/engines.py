@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bdb import artifacts, layout
+from bdb import artifacts, layout, plain
 from bdb.console import say
 from bdb.errors import BdbError, CacheError, ParamsError, line, short
 from bdb.jobs import dvc_config, runcache, sync, work
@@ -108,11 +108,20 @@ def _obstacle(cache: RunCache) -> str:
         return "it is not installed here"
     if is_plain and dvc and not dvc_config.is_without_git(dvc_config.read(dvc)):
         return f"{here} is in no git repository; `git init`, or `dvc config core.no_scm true`"
+    if lacking := _lacking_sections():
+        return f"{layout.PARAMS} lacks what it follows: {lacking}; add these, empty (`{{}}`)"
     try:
         cache.check_writable()
     except CacheError as error:
         return line(error)
     return ""
+
+
+def _lacking_sections() -> str:
+    """What DVC follows in params.yaml and would fail without; bdb takes it for empty."""
+    stages = plain.read(Path("dvc.yaml"))["stages"].values()
+    followed = {section for stage in stages for section in stage.get("params", ())}
+    return ", ".join(sorted(followed - set(plain.read(layout.PARAMS))))
 
 
 def _record_once_that_is_possible() -> None:
@@ -134,9 +143,5 @@ def _commit() -> str:
         reason = (lines or done.stderr.splitlines() or ["it failed and said nothing"])[0]
         if os.strerror(errno.ENOSPC) in done.stderr:
             return reason
-        raise BdbError(f"dvc commit: {reason}{_hint(reason)}")
+        raise BdbError(f"dvc commit: {reason}")
     return ""
-
-
-def _hint(reason: str) -> str:
-    return "; add the section, empty (`{}`) if need be" if "are missing from" in reason else ""
