@@ -109,7 +109,7 @@ def _obstacle(cache: RunCache) -> str:
     if is_plain and dvc and not dvc_config.is_without_git(dvc_config.read(dvc)):
         return f"{here} is in no git repository; `git init`, or `dvc config core.no_scm true`"
     if lacking := _lacking_sections():
-        return f"{layout.PARAMS} lacks what it follows: {lacking}; add these, empty (`{{}}`)"
+        return f"{layout.PARAMS} lacks what it follows: {lacking}; `bdb preset` has whole files"
     try:
         cache.check_writable()
     except CacheError as error:
