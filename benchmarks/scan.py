@@ -52,7 +52,7 @@ def scan(row: pd.Series, path: Path) -> pd.DataFrame:
     ladder = Ladder(Given(model=model), math.inf, 0, alike.fields)
     facts = {name: row[name] for name in [*MODEL, "label"]}
     rows = [
-        {**facts, "detector": each.detector, "score": (each.verdict or {})["score"],
+        {**facts, "detector": each.detector, "score": each.verdict["score"],
          "flagged": each.verdict.get("backdoored"), "seconds": round(each.seconds, 3)}
         for each in ladder.climb() if each.verdict and each.detector in alike.fields
     ]  # fmt: skip

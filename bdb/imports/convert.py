@@ -128,8 +128,8 @@ def _placed(folder: Path) -> Iterator[Path]:
 
 def _are_alike(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files, of the same bytes."""
-    names = [[path.name for path in sorted(folder.glob("*"))] for folder in (one, other)]
-    return names[0] == names[1] and not cmpfiles(one, other, names[0], shallow=False)[1]
+    names, others = (sorted(path.name for path in folder.glob("*")) for folder in (one, other))
+    return names == others == cmpfiles(one, other, names, shallow=False)[0]
 
 
 class Splits:

@@ -35,14 +35,9 @@ def everyone() -> pd.DataFrame:
 
 def findings(rows: pd.DataFrame) -> list[Finding]:
     """What detectors said of one of its models, by their own thresholds if they have one."""
-    decided = rows["flagged"].notna()
-    return [
-        Finding(
-            r["detector"],
-            {"score": r["score"], "suspect": 0} | ({"backdoored": r["flagged"]} if own else {}),
-        )
-        for own, (_, r) in zip(decided, rows.iterrows(), strict=True)
-    ]
+    said = rows[["score", "flagged"]].rename(columns={"flagged": "backdoored"}).astype(object)
+    verdicts = ({"suspect": 0, **verdict.dropna()} for _, verdict in said.iterrows())
+    return list(map(Finding, rows["detector"], verdicts))
 
 
 def answered(said: list[Finding], beside: References) -> Answer:
