@@ -50,7 +50,7 @@ evidence: $(VENV)/.test
 	$(BIN)/python -m pytest -m evidence --numprocesses 2 --dist loadfile
 
 benchmarks: $(VENV)/.engines
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py --full airbench94
 	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/defenses.py
 	$(BIN)/python benchmarks/majority.py
