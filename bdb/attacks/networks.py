@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bdb.attacks.base import AttackContext, State
 from bdb.datasets.augmentation import Augmentation
@@ -18,7 +19,7 @@ from bdb.training.batches import Step, to_bytes, to_float
 from bdb.training.recipes import Recipe
 
 _READ = 4  # side of the map that a decoder reads its outputs from
-_SLICE = 16  # images whose maps stay in the cache of a CPU
+_SLICE = 64  # images at a time on a CPU: more are no faster, and take more memory
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -98,18 +99,31 @@ def pack(**nets: nn.Module) -> State:
 
 
 def unpack(make: Callable[[], Net], state: State, name: str) -> Net:
-    """The network of this name in a state, in evaluation mode, where the state lies."""
+    """The network of this name in a state, to be asked, not trained; it lies where the state does.
+
+    Its batch norms are part of the convolutions before them, which is faster.
+    """
     prefix = f"{name}."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     with torch.device("meta"):
         net = make()
     net.load_state_dict(weights, assign=True)
+    _fold(net.eval())
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net.eval()
+    return net
+
+
+def _fold(net: nn.Module) -> None:
+    """Let every convolution do what the batch norm right behind it would, in place."""
+    for part in net.modules():
+        for (name, first), (after, second) in pairwise(list(part.named_children())):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(part, name, fuse_conv_bn_eval(first, second))
+                setattr(part, after, nn.Identity())
 
 
 def stamped(make: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """What networks make of images, a slice after the other on a CPU, which is faster.
+    """What networks make of images, in the precision that they were trained in.
 
     Args:
         make: takes floats in [0, 1], n x C x H x W, for each of the images, and gives the like.
@@ -120,7 +134,7 @@ def stamped(make: Callable[..., Tensor], *images: Tensor) -> Tensor:
     """
     size = _SLICE if images[0].device.type == "cpu" else max(1, len(images[0]))
     slices = zip(*(each.split(size) for each in images), strict=True)
-    with torch.no_grad():
+    with torch.no_grad(), devices.autocast(images[0].device):
         return torch.cat([to_bytes(make(*map(to_float, parts))) for parts in slices])
 
 
