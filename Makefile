@@ -63,6 +63,7 @@ pages: $(VENV)/.engines
 	$(BIN)/bdb population bdb/scan/population.csv --into docs/population.md
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/cifar10.py
 
 docs: demo pages
 	$(BIN)/bdb docs docs/methods.md --readme README.md

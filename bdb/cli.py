@@ -132,7 +132,7 @@ def compare(
         Path | None, typer.Option(help="put it between this page's <!-- compare --> markers")
     ] = None,
     only_orders: Annotated[
-        bool, typer.Option("--only-orders", help="with --into: ASR alone, a line per attack")
+        bool, typer.Option("--only-orders", help="with --into: not the cells")
     ] = False,
 ) -> None:
     """Set measured cells beside published ones, and the order of defenses beside theirs.

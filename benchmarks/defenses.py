@@ -1,6 +1,6 @@
 """Cost of defenses: seconds and peak memory of each on one victim, in a process of its own.
 
-By default on digits, with the strengths of the preset of digits (some fifteen minutes of one core
+By default on digits, with the strengths of the preset of digits (some seven minutes of one core
 that has nothing else to do); on other data with the published ones, which take hours on a CPU.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bdb.report import tables, validity
-from bdb.report.compare import RATES, STATUSES
+from bdb.report.compare import RATES, STATUSES, UNDEFENDED
 from bdb.report.ordering import compare_orders
 
 _RATES = ("C-Acc", "ASR", "RA")
@@ -46,21 +46,21 @@ def page(table: pd.DataFrame, stops: float, only_orders: bool = False) -> str:
     Args:
         table: as `bdb.report.compare.table` gives it.
         stops: ASR, a fraction, below which an attack counts as stopped.
-        only_orders: ASR alone, a line per attack, instead of a line per cell.
+        only_orders: not the cells.
     """
     orders = compare_orders(table, stops)
     order_rows = [_order(row) for row in orders.to_dict("records")]
     said = f"Attacks stopped, to an ASR below {100 * stops:g} %: {agreement(orders)}.\n"
     parts = [said, _shared(_ORDER_HEADER, order_rows)]
     if only_orders:
-        return "\n".join([_matrix(table), *parts])
+        return "\n".join(parts)
     rows = [_cells(row) for row in table.to_dict("records")]
     return "\n".join([_shared(_HEADER, rows), f"Status: {counts(table)}.\n", *parts])
 
 
-def _matrix(table: pd.DataFrame) -> str:
+def matrix(table: pd.DataFrame) -> str:
     """C-Acc / ASR by attack and defense: here, and the published ones below."""
-    defenses = list(dict.fromkeys(table["defense"]))
+    defenses = sorted(set(table["defense"]), key=lambda name: (name != UNDEFENDED, name))
     rows = []
     for _, group in table.groupby(["attack", "poison_ratio"], sort=False):
         cells = group.drop_duplicates("defense").set_index("defense")

@@ -59,16 +59,20 @@ def _columns(kept: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     return [*new.columns, *(name for name in kept.columns if name not in new.columns)]
 
 
-def read(boards: Sequence[str]) -> pd.DataFrame:
+def read(boards: Sequence[str], more: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of boards, given by path or by the name under which they were kept.
 
     A row that stands in two of them counts once.
+
+    Args:
+        boards: which ones.
+        more: columns wanted beside those that every board has.
 
     Raises:
         ArtifactError: a file is missing, damaged, or no board.
     """
     rows = pd.concat([_read(_find(board)) for board in boards], ignore_index=True)
-    return rows[[*_TYPES, validity.COLUMN]].drop_duplicates(ignore_index=True)
+    return rows[[*_TYPES, *more, validity.COLUMN]].drop_duplicates(ignore_index=True)
 
 
 def _find(board: str) -> Path:
