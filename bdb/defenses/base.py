@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bdb.datasets.augmentation import Augmentation
@@ -264,6 +265,10 @@ class PreTraining(Defense):
 
     stage: ClassVar = "pre_training"
     looks_at: ClassVar[Trace] = "features"
+
+    retrain: bool = Field(
+        True, description="whether to train without what was flagged; if not, the suspect stays"
+    )
 
 
 class InTraining(Defense):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bdb.defenses.base import DefenderView, Outcome
+from bdb.defenses.base import DefenderView, Outcome, PreTraining
 from bdb.models.base import Classifier
 
 
@@ -60,13 +60,16 @@ def retrain(view: DefenderView, flagged: Tensor) -> Classifier:
     return model
 
 
-def without(view: DefenderView, scores: Tensor, flagged: Tensor) -> Outcome:
+def without(defense: PreTraining, view: DefenderView, scores: Tensor, flagged: Tensor) -> Outcome:
     """What a filter of the training set gives back: its findings, and `retrain`'s model if wanted.
 
     Args:
+        defense: whose `retrain` says whether a model is trained anew; the suspect comes back else.
         view: with the model and the training set.
         scores: float, one per training sample.
         flagged: bool, one per training sample, on the CPU.
     """
-    model = retrain(view, flagged) if view.wants_model else None
+    model = None
+    if view.wants_model:
+        model = retrain(view, flagged) if defense.retrain else view.model
     return Outcome(model=model, scores={"train": scores}, flagged={"train": flagged})

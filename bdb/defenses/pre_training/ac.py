@@ -73,7 +73,7 @@ class ActivationClustering(PreTraining):
             if silhouette >= self.min_silhouette and (leaning > 0).any():
                 suspects.append((positions, torch.from_numpy(leaning > 0)))
         flagged = self.convict(view, suspects)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def convict(self, view: DefenderView, suspects: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Which samples to drop.

@@ -71,7 +71,7 @@ class ActivationGradients(PreTraining):
             scores[labels == label] = turned.share * anomaly.clamp_min(0)
             usual = turned.clean.quantile(1 - self.false_positive_rate) if len(turned.clean) else 1
             flagged[labels == label] = (turned.share > usual) & (anomaly > self.max_index)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
 
 @dataclass(frozen=True)

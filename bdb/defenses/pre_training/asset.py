@@ -81,7 +81,7 @@ class ActiveSeparation(PreTraining):
             for s in (data, held)
         )
         flagged = scores > usual.quantile(1 - self.false_positive_rate)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def offset(self, view: DefenderView) -> Step:
         """Level the logits of clean images, and drive the batch's outliers from their labels."""

@@ -69,7 +69,7 @@ class Beatrix(PreTraining):
         )
         loud = scores > ordinary.quantile(1 - self.false_positive_rate)
         flagged = loud & self.suspect(view, loud)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def ranges(self, usual: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """What is usual of each class, K x F each; of all, where none of its images is known."""

@@ -63,7 +63,7 @@ class CognitiveDistillation(PreTraining):
             for images in (view.train_set.images, view.clean_set.images)
         )
         flagged = scores > ordinary.quantile(1 - self.false_positive_rate)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def size(self, view: DefenderView, images: Tensor) -> Tensor:
         """The share of each image that is needed: float32, N, on the CPU."""

@@ -58,7 +58,7 @@ class Flare(PreTraining):
         points = (found - found.mean(0)) / deviation.where(deviation > 0, 1)
         flagged = ~self.largest(points)
         centre = points[~flagged].mean(0)
-        return filtering.without(view, (points - centre).norm(dim=1).float(), flagged)
+        return filtering.without(self, view, (points - centre).norm(dim=1).float(), flagged)
 
     def largest(self, points: Tensor) -> Tensor:
         """Which of N x L points are of the largest cluster, or all if there is none: bool, N."""

@@ -64,7 +64,7 @@ class PredictionShift(PreTraining):
         rate = self.rates[-1] if rate is None else rate
         scores, ordinary = (-self.shift(view, images, rate) for images in (data, clean))
         flagged = scores > ordinary.quantile(1 - self.false_positive_rate)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def moved(self, view: DefenderView, images: Tensor, rate: float) -> float:
         """The share of answers that change at this rate."""

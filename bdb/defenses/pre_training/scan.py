@@ -65,7 +65,7 @@ class Scan(PreTraining):
         for own, half, anomaly in zip(positions, halves, index.tolist(), strict=True):
             scores[own] = max(anomaly, 0.0) * half.leaning.float()
             flagged[own] = (half.leaning > 0) & (anomaly > self.max_index)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class SpectralSignatures(PreTraining):
             scores[positions] = outlying
             worst = outlying.topk(round(self.removed * len(positions))).indices
             flagged[positions[worst]] = True
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
 
 def signature(features: Tensor, *, centered: bool = True) -> Tensor:

@@ -75,7 +75,7 @@ class Spectre(PreTraining):
         _, suspects = max(found, key=lambda pair: pair[0].strength)
         flagged = torch.zeros(len(scores), dtype=torch.bool)
         flagged[suspects] = scores[suspects] > threshold
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)
 
     def best(self, features: Tensor, clean: Tensor) -> Scored:
         """One class (n x D) and its clean images (m x D), in as many dimensions as show most."""

@@ -32,4 +32,4 @@ class StripTrain(Superposition, PreTraining):
             ParamsError: the clean set has a single image.
         """
         scores, flagged = self.judge(view, view.train_set.images)
-        return filtering.without(view, scores, flagged)
+        return filtering.without(self, view, scores, flagged)

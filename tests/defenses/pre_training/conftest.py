@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bdb.defenses import filtering
 from bdb.defenses.base import Outcome
 from bdb.testing import Lab
 
@@ -22,9 +21,7 @@ def detected() -> Callable[..., Outcome]:
     """Run a detector of training samples on a victim, and do not train again."""
 
     def run(victim: Lab, name: str, **fields: Any) -> Outcome:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(filtering, "retrain", lambda view, _: view.model)
-            return victim.defend(name, **fields)
+        return victim.defend(name, retrain=False, **fields)
 
     return run
 

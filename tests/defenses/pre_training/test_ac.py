@@ -16,12 +16,9 @@ def victim() -> Lab:
     return lab("badnets", 0.05)
 
 
-def detect(
-    victim: Lab, order: torch.Tensor, monkeypatch: pytest.MonkeyPatch, **fields: float
-) -> Outcome:
+def detect(victim: Lab, order: torch.Tensor, **fields: float) -> Outcome:
     """Run the defense on a reordered training set, without the training."""
-    monkeypatch.setattr(filtering, "retrain", lambda *_: None)
-    defense = ActivationClustering.make(**FIELDS | fields)
+    defense = ActivationClustering.make(retrain=False, **FIELDS | fields)
     train_set = victim.train_set[order]
     found = features.extract(victim.model, train_set.images)
     given = Given(
@@ -51,25 +48,23 @@ def test_removes_the_backdoor_by_removing_poison(victim: Lab) -> None:
     assert success < 0.4
 
 
-def test_clusters_whole_classes(victim: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clusters_whole_classes(victim: Lab) -> None:
     """Poison all at the end, or anywhere: a class clustered batch by batch would notice."""
     poison = victim.is_poison()
     natural = torch.arange(len(poison))
-    expected = detect(victim, natural, monkeypatch).flagged["train"]
+    expected = detect(victim, natural).flagged["train"]
     assert expected.any()
     shuffled = torch.randperm(len(poison), generator=torch.Generator().manual_seed(1))
     for order in (poison.long().argsort(stable=True), natural.flip(0), shuffled):
-        found = detect(victim, order, monkeypatch).flagged["train"]
+        found = detect(victim, order).flagged["train"]
         assert torch.equal(found, expected[order])
 
 
 @pytest.mark.parametrize(("share", "flagged"), [(0.35, True), (0.25, False)])
-def test_the_share_gate(
-    victim: Lab, monkeypatch: pytest.MonkeyPatch, share: float, flagged: bool
-) -> None:
+def test_the_share_gate(victim: Lab, share: float, flagged: bool) -> None:
     """A third of the target class is poison here."""
     order = torch.arange(len(victim.train_set))
-    found = detect(victim, order, monkeypatch, max_share=share).flagged["train"]
+    found = detect(victim, order, max_share=share).flagged["train"]
     assert bool(found[victim.train_set.labels == 0].any()) is flagged
 
 
@@ -128,8 +123,8 @@ def test_size_and_reclassification_are_alternatives(
     victim: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reclassification convicts a cluster whatever its share, and spares others."""
-    monkeypatch.setattr(filtering, "retrain", lambda *_: None)
-    defense = ActivationClustering.make(**FIELDS, decision="reclassify", max_share=1e-3)
+    fields = {**FIELDS, "decision": "reclassify", "max_share": 1e-3, "retrain": False}
+    defense = ActivationClustering.make(**fields)
     monkeypatch.setattr(
         ActivationClustering,
         "reclassified",
@@ -140,9 +135,15 @@ def test_size_and_reclassification_are_alternatives(
     assert not flagged[victim.train_set.labels != 0].any()
 
 
-def test_nothing_flagged_gives_the_suspect_back(victim: Lab) -> None:
-    outcome = victim.defend("ac", reduction="pca", min_silhouette=0.9)
-    assert not outcome.flagged["train"].any()
+@pytest.mark.parametrize(
+    ("fields", "flags"), [({"min_silhouette": 0.9}, False), ({"retrain": False}, True)]
+)
+def test_without_training_again_the_suspect_comes_back(
+    victim: Lab, fields: dict[str, float], flags: bool
+) -> None:
+    """If nothing is flagged, and if that is all that is asked for."""
+    outcome = victim.defend("ac", **FIELDS | fields)
+    assert outcome.flagged["train"].any() == flags
     assert outcome.model is not None
     for name, tensor in outcome.model.state_dict().items():
         assert torch.equal(tensor, victim.model.state_dict()[name])
