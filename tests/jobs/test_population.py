@@ -1,5 +1,6 @@
 """The population as a grid: which models, which jobs."""
 
+import pytest
 import yaml
 
 from bdb import params, presets
@@ -9,14 +10,23 @@ from bdb.jobs.jobs import Jobs
 CATALOGUE = catalogue.load()
 
 
-def test_there_are_enough_models_and_every_detector_judges_each() -> None:
-    raw = yaml.safe_load(presets.text("population"))
+@pytest.mark.parametrize(
+    ("preset", "clean", "backdoored", "detectors"),
+    [
+        ("population", 50, 56, {"bti_dbf", "freeeagle", "head_norm", "mm_bd", "nc"}),
+        ("population_cifar10", 28, 24, {"freeeagle", "head_norm", "mm_bd", "nc"}),
+    ],
+)
+def test_there_are_enough_models_and_every_detector_judges_each(
+    preset: str, clean: int, backdoored: int, detectors: set[str]
+) -> None:
+    raw = yaml.safe_load(presets.text(preset))
     made = plan.make(params.parse(raw, CATALOGUE), CATALOGUE)
-    clean = [run for run in made.runs if run.is_clean]
-    assert min(len(clean), len(made.runs) - len(clean)) >= 50
+    assert sum(run.is_clean for run in made.runs) == clean
+    assert sum(not run.is_clean for run in made.runs) == backdoored
+    assert f"{clean} clean and {backdoored} backdoored models" in presets.text(preset)
     assert not made.left_out
-    detectors = {"bti_dbf", "freeeagle", "head_norm", "mm_bd", "nc"}
-    assert all(set(made.defenses[run]) >= detectors for run in made.runs)
+    assert all(set(made.defenses[run]) == detectors for run in made.runs)
 
 
 def test_clean_models_need_no_poison_and_are_trained_as_they_say() -> None:
