@@ -7,12 +7,13 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from bdb.attacks.base import AttackContext, Controller, LossPoisoning, Role, State
 from bdb.attacks.extent import Extent
 from bdb.method import Paper
 from bdb.registry import register
-from bdb.training import balancing, loop
+from bdb.training import balancing
 from bdb.training.loop import Batch, to_float
 
 _FREE = -1  # pixels that the pattern leaves alone
@@ -31,7 +32,9 @@ class Blind(LossPoisoning):
 
     Differs: clean and triggered images go through the victim together; apart, as published, they
     have batch statistics that hardly a test image meets, and C-Acc falls. The backdoor begins with
-    an epoch. The published loss can also hold a term against a defense.
+    an epoch, once the clean loss was small over a share of the training; published are 1,000
+    batches, which a short training does not have. That loss is without label smoothing. The
+    published loss can also hold a term against a defense.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -52,8 +55,8 @@ class Blind(LossPoisoning):
     )
     clean_weight: float = Field(1.0, gt=0, description="of the clean loss, if fixed")
     backdoor_weight: float = Field(0.9, gt=0, description="of the triggered images', if fixed")
-    patience: int = Field(
-        1000, ge=1, description="batches whose clean loss tells whether the backdoor may begin"
+    patience: float = Field(
+        0.025, gt=0, lt=1, description="share of all batches whose clean loss tells when to begin"
     )
     max_loss: float = Field(1.0, gt=0, description="largest mean of them under which it may")
 
@@ -83,38 +86,34 @@ class _Balancing(Controller):
         super().__init__(context)
         self.attack = attack
         self.wanted = attack.wanted(context)
-        self.recent = torch.full((attack.patience,), torch.inf, device=context.device)
-        self.seen = 0
+        batches = context.recipe.epochs * len(context.train) / context.recipe.batch_size
+        window = max(1, round(attack.patience * batches))
+        self.gate = balancing.Gate(window, attack.max_loss, context.device)
         self.begun = False
 
     def step(self, model: nn.Module, batch: Batch) -> Tensor:
         """The clean loss alone, or both: in one pass, so that both share their batch statistics."""
         if not self.begun:
-            clean = loop.cross_entropy(model, batch)
-            self._remember(clean)
-            return clean
+            logits = model(batch.images)
+            self.gate.remember(logits, batch.labels)
+            return cross_entropy(logits, batch.labels, label_smoothing=batch.label_smoothing)
         clean_images, wanted = batch.images, self.wanted[batch.ids]
         stamp = self.attack.stamp
         stamped = stamp(batch.pixels, {}, role="poison", ids=batch.ids, targets=wanted)
-        images = torch.cat([clean_images, to_float(batch.augment(stamped))])
-        clean, backdoor = balancing.losses(model, batch, images, wanted)
-        self._remember(clean)
-        return self._balanced(model, clean, backdoor)
+        logits = model(torch.cat([clean_images, to_float(batch.augment(stamped))]))
+        self.gate.remember(logits[: len(batch)], batch.labels)
+        return self._balanced(model, *balancing.losses(logits, batch, wanted))
 
     def epoch_end(self, epoch: int, model: nn.Module) -> bool | None:
         """Whether the next epoch has the backdoor in it."""
-        self.begun = bool(self.recent.mean() < self.attack.max_loss)
+        self.begun = self.gate.is_open()
         return None
 
     def state(self) -> State:
         """Nothing: the pattern is known."""
         return {}
 
-    def _remember(self, clean: Tensor) -> None:
-        self.recent[self.seen % len(self.recent)] = clean.detach()
-        self.seen += 1
-
     def _balanced(self, model: nn.Module, clean: Tensor, backdoor: Tensor) -> Tensor:
         if self.attack.balance == "fixed":
             return self.attack.clean_weight * clean + self.attack.backdoor_weight * backdoor
-        return torch.lerp(backdoor, clean, balancing.shortest(model, clean, backdoor))
+        return balancing.shortest_mean(model, clean, backdoor)

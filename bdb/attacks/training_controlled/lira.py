@@ -89,7 +89,7 @@ class _Learning(Controller):
         with torch.no_grad():
             triggered = attack.trigger(self.generator, batch.raw)
         images = torch.cat([batch.images, batch.augment(triggered)])
-        clean, backdoor = balancing.losses(model, batch, images, wanted)
+        clean, backdoor = balancing.losses(model(images), batch, wanted)
         return torch.lerp(backdoor, clean, attack.alpha)
 
     def teach(self, model: nn.Module, images: Tensor, wanted: Tensor) -> None:

@@ -85,7 +85,7 @@ class _Pruning(Controller):
         wanted = self.wanted[batch.ids]
         triggered = (batch.raw + self.trigger[wanted]).clamp(0, 1)
         images = torch.cat([batch.images, batch.augment(triggered)])
-        clean, backdoor = balancing.losses(model, batch, images, wanted)
+        clean, backdoor = balancing.losses(model(images), batch, wanted)
         return clean + backdoor
 
     def state(self) -> State:

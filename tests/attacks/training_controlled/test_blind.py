@@ -1,10 +1,11 @@
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from bdb.attacks import victims
 from bdb.attacks.training_controlled.blind import Blind
@@ -16,7 +17,7 @@ from bdb.training.loop import Batch, to_float
 from bdb.training.recipes import Recipe
 
 # As in the preset of digits.
-FIELDS: dict[str, Any] = {"patience": 20}
+FIELDS: dict[str, Any] = {"patience": 0.22}
 
 
 def victim() -> Lab:
@@ -100,34 +101,52 @@ def test_a_pattern_that_does_not_fit_is_refused() -> None:
         Blind(right=30).check_size(context.data)
 
 
-def epochs(attack: Blind, count: int) -> list[Tensor]:
-    """The losses of an untrained model, in epochs of one batch."""
-    controller, model, found = attack.begin(planned()), untrained(), []
+def epochs(
+    attack: Blind, count: int, model: nn.Module | None = None, recipe: Recipe | None = None
+) -> list[float]:
+    """The losses of a model, untrained by default, in epochs of one batch."""
+    context = replace(planned(), recipe=recipe) if recipe else planned()
+    given = replace(batch(), label_smoothing=context.recipe.label_smoothing)
+    controller, model, found = attack.begin(context), model or untrained(), []
     for epoch in range(count):
-        found.append(controller.step(model, batch()))
+        found.append(float(controller.step(model, given).detach()))
         controller.epoch_end(epoch, model)
     return found
 
 
 def test_the_backdoor_waits_until_the_clean_loss_is_small() -> None:
-    attack = Blind(balance="fixed", patience=2, max_loss=100.0)
+    """Of the two batches that there are, both."""
+    attack = Blind(balance="fixed", patience=0.99, max_loss=100.0)
     clean, backdoor = losses(attack)
-    found = [float(loss.detach()) for loss in epochs(attack, 3)]
+    found = epochs(attack, 3)
     assert found == pytest.approx([clean, clean, clean + 0.9 * backdoor], rel=1e-4)
 
 
 def test_a_large_clean_loss_keeps_the_backdoor_out() -> None:
-    attack = Blind(balance="fixed", patience=1, max_loss=0.01)
-    found = [float(loss.detach()) for loss in epochs(attack, 3)]
-    assert found == pytest.approx([losses(attack)[0]] * 3, rel=1e-4)
+    attack = Blind(balance="fixed", max_loss=0.01)
+    assert epochs(attack, 3) == pytest.approx([losses(attack)[0]] * 3, rel=1e-4)
+
+
+class Sure(nn.Module):
+    """Knows the label of every image, whatever it shows, and is sure of it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        labels = planned().train.labels
+        return 20 * one_hot(labels.repeat(len(images) // len(labels)), 10).float()
+
+
+def test_a_short_training_with_smoothed_labels_is_patient_enough() -> None:
+    """Of smoothed labels the loss may never be small, and 1,000 batches may never come."""
+    recipe = Recipe(epochs=10, batch_size=64, label_smoothing=0.2)
+    clean, both = epochs(Blind(balance="fixed"), 2, Sure(), recipe)
+    assert clean > Blind().max_loss
+    assert both > clean + 5
 
 
 def test_balanced_losses_are_a_mean() -> None:
-    attack = Blind(patience=1, max_loss=100.0)
+    attack = Blind(max_loss=100.0)
     clean, backdoor = losses(attack)
-    loss = epochs(attack, 2)[1]
-    assert min(clean, backdoor) <= float(loss.detach()) <= max(clean, backdoor)
-    loss.backward()
+    assert min(clean, backdoor) <= epochs(attack, 2)[1] <= max(clean, backdoor)
 
 
 def test_other_classes_carry_the_pattern_under_their_true_label() -> None:
