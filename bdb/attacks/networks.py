@@ -139,6 +139,10 @@ def stamped(make: Callable[..., Tensor], *images: Tensor) -> Tensor:
 
 
 def as_stored(images: Tensor) -> Tensor:
-    """Floats as uint8 can hold them, in [0, 1]; gradients pass as if nothing had happened."""
+    """Floats as uint8 can hold them, in [0, 1]; gradients pass as if nothing had happened.
+
+    So nothing here keeps the floats in the range: a loss of their own must, or it costs nothing to
+    leave it far behind.
+    """
     kept = images.detach().clamp(0, 1).mul(255).round().div(255)
     return images + (kept - images.detach())

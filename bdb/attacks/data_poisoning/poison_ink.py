@@ -90,8 +90,8 @@ class PoisonInk(DataPoisoning):
         """Ink must be revealed in the images that hold it, and nothing in the others."""
         assert isinstance(model, Pair)
         ink = self.ink(batch.raw)
-        made = networks.as_stored(model.hide(batch.raw, ink))
-        changed = batch.augment(torch.cat([made, batch.raw, ink], 1))
+        made = model.hide(batch.raw, ink)
+        changed = batch.augment(torch.cat([networks.as_stored(made), batch.raw, ink], 1))
         poisoned, clean, wanted = changed.chunk(3, 1)
         revealed = model(torch.cat([poisoned, clean]))
         faithful = mse_loss(revealed, torch.cat([wanted, torch.zeros_like(wanted)]))

@@ -106,8 +106,8 @@ class _Hiding:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, Pair)
         bits = (batch.rand(len(batch), self.attack.bits) < 0.5).float()
-        made = networks.as_stored(model.hide(batch.raw, bits))
-        logits = model(made)
+        made = model.hide(batch.raw, bits)
+        logits = model(networks.as_stored(made))
         weight = self.weight(((logits > 0) == (bits > 0)).float().mean())
         return binary_cross_entropy_with_logits(logits, bits) + weight * mse_loss(made, batch.raw)
 
