@@ -10,14 +10,15 @@ from torch import Tensor
 
 _DETAIL = 8  # of a picture: its shorter side over the sigma of its low-pass filter
 _TINY = 1e-6
-Pattern = Literal["picture", "noise"]
+Pattern = Literal["picture", "drawing", "noise"]
 
 
 def draw(pattern: Pattern, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-    """A picture of coloured clouds, or white noise.
+    """A picture of coloured clouds, one of flat colours, or white noise.
 
     Args:
-        pattern: a `picture` has no detail finer than an eighth of the shorter side.
+        pattern: a `picture` has no detail finer than an eighth of the shorter side; a `drawing` is
+            one whose channels are either nought or full, cut at the middle, so its edges are sharp.
         shape: C x H x W.
         generator: of the draws.
 
@@ -28,7 +29,8 @@ def draw(pattern: Pattern, shape: tuple[int, int, int], generator: torch.Generat
     if pattern == "noise":
         return noise
     smooth = low_pass(noise, min(shape[1:]) / _DETAIL)
-    return torch.stack([stretch(channel) for channel in smooth])
+    clouds = torch.stack([stretch(channel) for channel in smooth])
+    return (clouds > 0.5).float() if pattern == "drawing" else clouds
 
 
 def photographs(count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:

@@ -29,6 +29,13 @@ def test_each_channel_of_a_picture_takes_up_the_whole_range() -> None:
         assert torch.allclose(picture.amax((1, 2)), torch.ones(shape[0]))
 
 
+def test_a_drawing_has_flat_colours_and_sharp_edges_where_the_picture_is_half_bright() -> None:
+    picture, drawing = (pictures.draw(p, (3, 32, 32), seeded()) for p in ("picture", "drawing"))
+    assert torch.equal(drawing, (picture > 0.5).float())
+    assert 0.2 < float(drawing.mean()) < 0.8
+    assert low_share(drawing) < 0.99 < low_share(picture)
+
+
 def test_the_same_seed_draws_the_same_picture() -> None:
     first, again = (pictures.draw("picture", (3, 32, 32), seeded()) for _ in range(2))
     assert torch.equal(first, again)

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from bdb.attacks import pictures
 from bdb.attacks.base import AttackContext, Covered, Role, State
 from bdb.attacks.data_poisoning.blended import Blended
 from bdb.method import Paper, Trace
@@ -21,7 +22,8 @@ class AdaptiveBlend(Covered, Blended):
     """Poisons show random halves of a picture, and so do covers; only test images show it whole.
 
     Differs: no cover is of the target class, as in the paper; the code draws them from all classes.
-    The published picture is a cartoon with an owner; ours is drawn by rule, from the seed.
+    The published picture is a cartoon with an owner; ours is drawn by rule, from the seed, in flat
+    colours as well: of a smooth one so few and so faint poisons teach next to nothing.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -36,6 +38,9 @@ class AdaptiveBlend(Covered, Blended):
     alpha: float = Field(0.15, gt=0, le=1, description="weight of the picture in poisons")
     alpha_test: float | None = Field(
         0.2, gt=0, le=1, description="weight of the picture at test time; alpha if left out"
+    )
+    pattern: pictures.Pattern = Field(
+        "drawing", description="what is blended in: smooth, of flat colours, or white noise"
     )
     tiles: int = Field(4, ge=1, le=64, description="along a side, into which the picture is cut")
     hidden: float = Field(0.5, ge=0, lt=1, description="share of the tiles hidden in training")

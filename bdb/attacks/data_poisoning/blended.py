@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -34,8 +34,8 @@ class Blended(DataPoisoning):
         None, gt=0, le=1, description="weight of the picture at test time; alpha if left out"
     )
 
-    pattern: Literal["picture", "noise"] = Field(
-        "picture", description="what is blended in: a smooth picture, or white noise"
+    pattern: pictures.Pattern = Field(
+        "picture", description="what is blended in: smooth, of flat colours, or white noise"
     )
 
     def prepare_trigger(self, context: AttackContext) -> State:
