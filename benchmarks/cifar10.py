@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import common
@@ -24,7 +23,7 @@ COSTS = ["psnr", "seconds"]
 PAPERS = {
     "flip": "ASR 99.4",
     "ribac": "94.4 / 100",
-    "sleeper_agent": "ASR 85.3, over 24 pairs of classes",
+    "sleeper_agent": "ASR 85.3, over more than 20 pairs of classes",
 }
 HEADER = ["attack", "ratio", "C-Acc", "ASR", "RA", "PSNR dB", "minutes", "board", "paper"]
 
@@ -32,21 +31,19 @@ HEADER = ["attack", "ratio", "C-Acc", "ASR", "RA", "PSNR dB", "minutes", "board"
 def text(board: pd.DataFrame) -> str:
     """What the attacks reach, and what defenses leave of it."""
     cells = compare.table(board, BESIDE)
-    order = sorted(cells.index, key=lambda index: _place(cells.loc[index]))
-    return f"{attacks(board)}\n### Under defenses\n\n{compare_text.matrix(cells.loc[order])}"
-
-
-def attacks(board: pd.DataFrame) -> str:
-    """A row per attack and ratio, the control first, and the attacks that have none."""
-    victims = board[board["defense"] == compare.UNDEFENDED]
-    victims = victims.assign(**victims[COSTS].apply(pd.to_numeric))
-    costs = victims.groupby(KEYS, sort=False)[COSTS].mean()
-    rows = compare.table(victims, BESIDE).join(costs, on=KEYS).to_dict("records")
-    rows.sort(key=_place)
-    parts = [tables.markdown(HEADER, [_row(row) for row in rows])]
+    cells = cells.loc[sorted(cells.index, key=lambda index: _place(cells.loc[index]))]
+    victims = cells[cells["defense"] == compare.UNDEFENDED].join(costs(board), on=KEYS)
+    parts = [tables.markdown(HEADER, [_row(row) for row in victims.to_dict("records")])]
     if lacking := missing(set(victims["attack"])):
         parts.append(f"Not run: {', '.join(lacking)}.\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, "### Under defenses\n", compare_text.matrix(cells)])
+
+
+def costs(board: pd.DataFrame) -> pd.DataFrame:
+    """`COSTS` of the victims, means over seeds, by `KEYS`."""
+    victims = board[board["defense"] == compare.UNDEFENDED]
+    numbers = victims[COSTS].apply(pd.to_numeric)  # A board's blanks are texts.
+    return numbers.groupby([victims[key] for key in KEYS]).mean()
 
 
 def missing(run: set[str]) -> list[str]:
@@ -66,27 +63,16 @@ def _row(row: Mapping[Any, Any]) -> list[str]:
     name = tables.attack(row["attack"]) + (" (failed)" if row["failed_attack"] else "")
     rates = [f"{100 * row[rate]:.1f}" for rate in compare.RATES]
     psnr = "" if math.isnan(row["psnr"]) or is_control(row["attack"]) else f"{row['psnr']:.1f}"
-    published = [row["published_c_acc"], row["published_asr"]]
-    shown = (
-        "" if any(map(math.isnan, published)) else " / ".join(f"{100 * v:.1f}" for v in published)
-    )
-    ratio = tables.ratio(row["poison_ratio"])
-    return [
-        name,
-        ratio,
-        *rates,
-        psnr,
-        f"{row['seconds'] / 60:.0f}",
-        shown,
-        PAPERS.get(row["attack"], ""),
-    ]
+    published = compare_text.pair(row["published_c_acc"], row["published_asr"])
+    beside = [f"{row['seconds'] / 60:.0f}", published, PAPERS.get(row["attack"], "")]
+    return [name, tables.ratio(row["poison_ratio"]), *rates, psnr, *beside]
 
 
 def options() -> ArgumentParser:
     """The command line."""
     made = common.command_line(__doc__)
     made.add_argument("--board", default=BOARD, help="a kept board's name, or a file")
-    made.add_argument("--docs", type=Path, default=common.ROOT / "docs")
+    common.add_docs(made)
     return made
 
 

@@ -49,6 +49,11 @@ def parser(description: str | None) -> ArgumentParser:
     return made
 
 
+def add_docs(made: ArgumentParser) -> None:
+    """The option that says where the pages lie that are filled."""
+    made.add_argument("--docs", type=Path, default=ROOT / "docs")
+
+
 def add_data(made: ArgumentParser) -> None:
     """The option that says where raw data lie."""
     made.add_argument(

@@ -131,7 +131,7 @@ def options() -> ArgumentParser:
     """The command line."""
     made = common.command_line(__doc__)
     made.add_argument("--run", type=Path, help="folder of a run, whose summary is kept first")
-    made.add_argument("--docs", type=Path, default=common.ROOT / "docs")
+    common.add_docs(made)
     return made
 
 

@@ -54,7 +54,7 @@ def options() -> ArgumentParser:
     """The command line."""
     made = common.command_line(__doc__)
     made.add_argument("--run", type=Path, required=True, help="folder of a run of the preset")
-    made.add_argument("--docs", type=Path, default=common.ROOT / "docs")
+    common.add_docs(made)
     return made
 
 

@@ -11,7 +11,10 @@ import torch
 import yaml
 
 from bdb import presets
+from bdb.datasets.augmentation import Augmentation
+from bdb.datasets.base import ImageSet
 from bdb.testing import Lab, lab
+from bdb.training.batches import Batch
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,5 +187,22 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Proje
 
     def make(preset: str = "smoke") -> Project:
         return Project(tmp_path_factory.mktemp("project") / "it", preset)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def as_batch() -> Callable[..., Batch]:
+    """Makes of images what a step sees, not augmented."""
+
+    def make(data: ImageSet, **fields: Any) -> Batch:
+        return Batch(
+            pixels=data.images,
+            labels=data.labels,
+            ids=data.ids,
+            augmentation=Augmentation(),
+            generator=torch.Generator().manual_seed(0),
+            **{"epoch": 0} | fields,
+        )
 
     return make

@@ -69,11 +69,12 @@ def matrix(table: pd.DataFrame) -> str:
         for whose, prefix in (("here", ""), ("published", "published_")):
             shown = cells[[f"{prefix}c_acc", f"{prefix}asr"]].reindex(defenses)
             if shown.notna().any(axis=None):
-                rows.append([*name, whose, *(_pair(*pair) for pair in shown.to_numpy())])
+                rows.append([*name, whose, *(pair(*each) for each in shown.to_numpy())])
     return tables.markdown(["C-Acc / ASR in %", "ratio", "", *defenses], rows)
 
 
-def _pair(c_acc: float, asr: float) -> str:
+def pair(c_acc: float, asr: float) -> str:
+    """C-Acc / ASR in percent; nothing of what was not measured."""
     return "" if math.isnan(c_acc) else f"{100 * c_acc:.1f} / {100 * asr:.1f}"
 
 

@@ -30,14 +30,9 @@ def shortest_mean(model: nn.Module, first: Tensor, second: Tensor) -> Tensor:
         back through the model.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    losses = (first, second)
-    slopes = [_slope(loss, weights, keep) for loss, keep in zip(losses, (True, False), strict=True)]
-    scaled = (
-        slope / (slope.norm() * loss.detach()).clamp_min(_TINY)
-        for slope, loss in zip(slopes, losses, strict=True)
-    )
-    share = shortest(*scaled)
-    known = flat(weights) @ torch.lerp(slopes[1], slopes[0], share)
+    one, other = _slope(first, weights, keep=True), _slope(second, weights, keep=False)
+    share = shortest(_scaled(one, first), _scaled(other, second))
+    known = _flat(weights) @ torch.lerp(other, one, share)
     return torch.lerp(second, first, share).detach() + known - known.detach()
 
 
@@ -88,10 +83,14 @@ class Gate:
         return bool(self.recent.mean() < self.most)
 
 
-def _slope(loss: Tensor, weights: list[nn.Parameter], keep: bool) -> Tensor:
-    return flat(torch.autograd.grad(loss, weights, retain_graph=keep, materialize_grads=True))
+def _slope(loss: Tensor, weights: list[nn.Parameter], *, keep: bool) -> Tensor:
+    return _flat(torch.autograd.grad(loss, weights, retain_graph=keep, materialize_grads=True))
 
 
-def flat(tensors: Sequence[Tensor]) -> Tensor:
-    """All of them as one vector."""
+def _scaled(slope: Tensor, loss: Tensor) -> Tensor:
+    return slope / (slope.norm() * loss.detach()).clamp_min(_TINY)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """As one vector; torch's own `parameters_to_vector` takes no weights in channels-last order."""
     return torch.cat([each.flatten() for each in tensors])

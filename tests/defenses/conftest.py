@@ -1,33 +1,13 @@
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bdb.datasets.augmentation import Augmentation
 from bdb.datasets.base import ImageSet
 from bdb.models.base import Classifier, ModelSpec
 from bdb.testing import Lab, make_context
 from bdb.training.loop import Batch
-
-
-@pytest.fixture(scope="session")
-def as_batch() -> Callable[..., Batch]:
-    """Makes of images what a step sees, not augmented."""
-
-    def make(data: ImageSet, **fields: Any) -> Batch:
-        return Batch(
-            pixels=data.images,
-            labels=data.labels,
-            ids=data.ids,
-            epoch=0,
-            augmentation=Augmentation(),
-            generator=torch.Generator().manual_seed(0),
-            **fields,
-        )
-
-    return make
 
 
 @pytest.fixture
@@ -74,19 +54,13 @@ def first_row() -> Classifier:
 
 
 @pytest.fixture
-def batch_of() -> Callable[..., Batch]:
+def batch_of(as_batch: Callable[..., Batch]) -> Callable[..., Batch]:
     """Makes a batch whose first rows are given."""
 
     def make(rows: Tensor, labels: Tensor, epoch: int = 0) -> Batch:
         images = torch.zeros(len(rows), 3, 32, 32)
         images[:, 0, 0, : rows.shape[1]] = rows
-        return Batch(
-            pixels=(images * 255).to(torch.uint8),
-            labels=labels,
-            ids=torch.arange(len(rows)),
-            epoch=epoch,
-            augmentation=Augmentation(),
-            generator=torch.Generator().manual_seed(0),
-        )
+        given = ImageSet((images * 255).to(torch.uint8), labels, torch.arange(len(rows)))
+        return as_batch(given, epoch=epoch)
 
     return make

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from bdb.attacks import networks
 from bdb.attacks.data_poisoning.poison_ink import Pair, PoisonInk
 from bdb.attacks.edges import edges
 from bdb.datasets.augmentation import Augmentation
+from bdb.datasets.base import ImageSet
 from bdb.metrics.quality import psnr
 from bdb.testing import Lab, lab
 from bdb.training import inference
@@ -92,21 +94,14 @@ def test_what_is_hidden_hardly_leaves_what_an_image_can_hold() -> None:
     assert float((made - made.clamp(0, 1)).abs().max()) < 0.5
 
 
-def test_leaving_the_range_of_images_costs_more_the_farther() -> None:
+def test_leaving_the_range_of_images_costs_more_the_farther(
+    as_batch: Callable[..., Batch],
+) -> None:
+    images = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8)
+    white = as_batch(ImageSet.whole(images, torch.zeros(3, dtype=torch.int64)))
     attack = PoisonInk(distance_weight=2.0)
-    near, far = (float(attack._loss(Moved(by), white())) for by in (1.0, 9.0))
+    near, far = (float(attack._loss(Moved(by), white)) for by in (1.0, 9.0))
     assert far - near == pytest.approx(2 * (81 - 1), rel=1e-3)
-
-
-def white() -> Batch:
-    return Batch(
-        pixels=torch.full((3, 3, 8, 8), 255, dtype=torch.uint8),
-        labels=torch.zeros(3, dtype=torch.int64),
-        ids=torch.arange(3),
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
 
 
 class Moved(Pair):

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 
 from bdb import presets
 from bdb.attacks.data_poisoning.ssba import Pair, SampleSpecific, _Hiding
-from bdb.datasets.augmentation import Augmentation
+from bdb.datasets.base import ImageSet
 from bdb.metrics.quality import psnr
 from bdb.testing import Lab, lab
 from bdb.training.batches import Batch
@@ -78,21 +79,14 @@ def test_what_is_hidden_hardly_leaves_what_an_image_can_hold() -> None:
     assert float((made - made.clamp(0, 1)).abs().max()) < 0.5
 
 
-def test_leaving_the_range_of_images_costs_more_the_farther() -> None:
+def test_leaving_the_range_of_images_costs_more_the_farther(
+    as_batch: Callable[..., Batch],
+) -> None:
+    images = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8)
+    white = as_batch(ImageSet.whole(images, torch.zeros(3, dtype=torch.int64)))
     attack = SampleSpecific(bits=4, width=2, await_iterations=0, ramp_iterations=1)
-    near, far = (float(_Hiding(attack)(Moved(attack, by), white())) for by in (1.0, 9.0))
+    near, far = (float(_Hiding(attack)(Moved(attack, by), white)) for by in (1.0, 9.0))
     assert far - near == pytest.approx(attack.distance_weight * (81 - 1), rel=1e-3)
-
-
-def white() -> Batch:
-    return Batch(
-        pixels=torch.full((3, 3, 8, 8), 255, dtype=torch.uint8),
-        labels=torch.zeros(3, dtype=torch.int64),
-        ids=torch.arange(3),
-        epoch=0,
-        augmentation=Augmentation(),
-        generator=torch.Generator().manual_seed(0),
-    )
 
 
 class Moved(Pair):
