@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import common
 import pandas as pd
 
 from bdb import registry
+from bdb.attacks.base import Attack
 from bdb.layout import is_control
 from bdb.report import compare, compare_text, kept, readme, tables
 
@@ -31,7 +32,7 @@ HEADER = ["attack", "ratio", "C-Acc", "ASR", "RA", "PSNR dB", "minutes", "board"
 def text(board: pd.DataFrame) -> str:
     """What the attacks reach, and what defenses leave of it."""
     cells = compare.table(board, BESIDE)
-    cells = cells.loc[sorted(cells.index, key=lambda index: _place(cells.loc[index]))]
+    cells = cells.sort_values(KEYS, key=_control_first, kind="stable")
     victims = cells[cells["defense"] == compare.UNDEFENDED].join(costs(board), on=KEYS)
     parts = [tables.markdown(HEADER, [_row(row) for row in victims.to_dict("records")])]
     if lacking := missing(set(victims["attack"])):
@@ -48,15 +49,13 @@ def costs(board: pd.DataFrame) -> pd.DataFrame:
 
 def missing(run: set[str]) -> list[str]:
     """The attacks of the registry that the board has no victim of; controls and imports aside."""
-    return [
-        name
-        for name in registry.names("attack")
-        if name not in run and not is_control(name) and not registry.get("attack", name).brought
-    ]
+    names = [name for name in registry.names("attack") if name not in run and not is_control(name)]
+    return [name for name in names if not cast(type[Attack], registry.get("attack", name)).brought]
 
 
-def _place(row: Mapping[Any, Any]) -> tuple[bool, str, float]:
-    return not is_control(row["attack"]), row["attack"], row["poison_ratio"]
+def _control_first(key: pd.Series) -> pd.Series:
+    """A key to sort by, of which names of controls come before the others."""
+    return key.map(lambda it: (not is_control(it), it)) if key.name == "attack" else key
 
 
 def _row(row: Mapping[Any, Any]) -> list[str]:
